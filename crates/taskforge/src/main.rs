@@ -1,0 +1,2 @@
+//! taskforge.
+fn main() {}
