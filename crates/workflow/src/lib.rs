@@ -1,1 +1,6 @@
-//! workflow.
+//! The durable life of a task: workflows over a small engine-neutral trait, and the engines that run them.
+//!
+//! - [`durable`]: what a workflow may do. Names no engine.
+//! - [`engine`]: the embedded engine (a SQLite file, no server).
+
+pub mod durable;
