@@ -71,13 +71,31 @@ pub struct RequestView {
     pub told: bool,
 }
 
+/// Work beside the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "side", rename_all = "snake_case")]
+pub enum Side {
+    /// The base image and the workspace are made ready.
+    Prepare,
+    /// A request is being resolved.
+    Resolve {
+        /// Which.
+        request: RequestId,
+    },
+    /// The image of an approved request is being built.
+    Build {
+        /// Which.
+        request: RequestId,
+    },
+}
+
 /// What the workflow has under way, known to it alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Underway {
     /// The agent's container is being run.
     pub agent: bool,
-    /// The request that is being resolved or built.
-    pub side: Option<RequestId>,
+    /// What is done beside it.
+    pub side: Option<Side>,
 }
 
 /// All facts that the next step depends on.
@@ -135,20 +153,10 @@ pub enum StopReason {
 
 /// One step of the workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "step", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Make sure of the base image, the workspace and the input files.
-    Prepare,
-    /// Make the candidate of a request.
-    Resolve {
-        /// Which.
-        request: RequestId,
-    },
-    /// Build (or find) the image of an approved request and apply it.
-    Build {
-        /// Which.
-        request: RequestId,
-    },
+    /// Begin work beside the agent.
+    Begin(Side),
     /// Close a request that nobody decided in time.
     Expire {
         /// Which.
@@ -202,12 +210,12 @@ pub fn plan(s: &Snapshot, underway: Underway) -> Step {
         };
     }
     if !s.prepared {
-        return Step::Prepare;
+        return if underway.side.is_some() { wait(s, TaskStatus::Starting) } else { Step::Begin(Side::Prepare) };
     }
     if underway.side.is_none()
-        && let Some(step) = side_step(s)
+        && let Some(side) = side_work(s)
     {
-        return step;
+        return Step::Begin(side);
     }
     if underway.agent {
         return if s.restart_now {
@@ -220,12 +228,12 @@ pub fn plan(s: &Snapshot, underway: Underway) -> Step {
 }
 
 /// Approved requests are built before open ones are resolved, so that a candidate always names its real parent image.
-fn side_step(s: &Snapshot) -> Option<Step> {
+fn side_work(s: &Snapshot) -> Option<Side> {
     let first = |status| s.requests.iter().find(|r| r.status == status).map(|r| r.id);
     if let Some(request) = first(RequestStatus::Approved) {
-        return Some(Step::Build { request });
+        return Some(Side::Build { request });
     }
-    first(RequestStatus::Resolving).map(|request| Step::Resolve { request })
+    first(RequestStatus::Resolving).map(|request| Side::Resolve { request })
 }
 
 fn between_iterations(s: &Snapshot, underway: Underway) -> Step {
@@ -254,9 +262,10 @@ fn between_iterations(s: &Snapshot, underway: Underway) -> Step {
     if s.submitted {
         return Step::Finish { outcome: RunOutcome::Submitted };
     }
-    if underway.side.is_some() {
-        let building = s.requests.iter().any(|r| r.status == RequestStatus::Approved);
-        return wait(s, if building { TaskStatus::Building } else { TaskStatus::Waiting });
+    match underway.side {
+        Some(Side::Build { .. }) => return wait(s, TaskStatus::Building),
+        Some(Side::Resolve { .. } | Side::Prepare) => return wait(s, TaskStatus::Waiting),
+        None => {}
     }
     if s.requests.iter().any(|r| r.status.is_open()) {
         return wait(s, TaskStatus::Waiting);

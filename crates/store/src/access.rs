@@ -56,7 +56,13 @@ fn hash(bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
 
 impl Tx {
     /// Stores a token; fails with `name_taken` if one in force has the name.
-    pub async fn token_insert(&mut self, key: &str, name: &str, secret: &SecretHash, by: &str) -> Result<Token, StoreError> {
+    pub async fn token_insert(
+        &mut self,
+        key: &str,
+        name: &str,
+        secret: &SecretHash,
+        by: &str,
+    ) -> Result<Token, StoreError> {
         let active: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM token WHERE revoked_at IS NULL").fetch_one(&mut self.conn).await?;
         if active >= MAX_TOKENS {
@@ -111,7 +117,12 @@ impl Tx {
     }
 
     /// Stores a sign-in code; forgets codes that have expired.
-    pub async fn sign_in_code_insert(&mut self, code: &SecretHash, token_key: &str, expires_ms: i64) -> Result<(), StoreError> {
+    pub async fn sign_in_code_insert(
+        &mut self,
+        code: &SecretHash,
+        token_key: &str,
+        expires_ms: i64,
+    ) -> Result<(), StoreError> {
         let now = self.now().as_millisecond();
         sqlx::query("DELETE FROM sign_in_code WHERE expires_ms <= $1").bind(now).execute(&mut self.conn).await?;
         sqlx::query("INSERT INTO sign_in_code (hash, token_key, expires_ms) VALUES ($1, $2, $3)")
@@ -141,7 +152,12 @@ impl Tx {
     }
 
     /// Stores a session; forgets those that have expired.
-    pub async fn session_insert(&mut self, session: &SecretHash, token_key: &str, expires_ms: i64) -> Result<(), StoreError> {
+    pub async fn session_insert(
+        &mut self,
+        session: &SecretHash,
+        token_key: &str,
+        expires_ms: i64,
+    ) -> Result<(), StoreError> {
         let now = self.now().as_millisecond();
         sqlx::query("DELETE FROM session WHERE expires_ms <= $1").bind(now).execute(&mut self.conn).await?;
         sqlx::query("INSERT INTO session (hash, token_key, created_at, expires_ms) VALUES ($1, $2, $3, $4)")
@@ -169,20 +185,24 @@ impl Tx {
             .bind(key)
             .fetch_optional(&mut self.conn)
             .await?;
-        row.map(|r| Ok(Repeated { body_hash: hash(r.try_get("body_hash")?)?, task: r.try_get::<&str, _>("task_id")?.parse()? }))
-            .transpose()
+        row.map(|r| {
+            Ok(Repeated { body_hash: hash(r.try_get("body_hash")?)?, task: r.try_get::<&str, _>("task_id")?.parse()? })
+        })
+        .transpose()
     }
 
     /// Remembers a create by its key.
     pub async fn idempotency_put(&mut self, token_key: &str, key: &str, made: &Repeated) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO idempotency (token_key, key, body_hash, task_id, created_ms) VALUES ($1, $2, $3, $4, $5)")
-            .bind(token_key)
-            .bind(key)
-            .bind(made.body_hash.as_slice())
-            .bind(made.task.to_string())
-            .bind(self.now().as_millisecond())
-            .execute(&mut self.conn)
-            .await?;
+        sqlx::query(
+            "INSERT INTO idempotency (token_key, key, body_hash, task_id, created_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(token_key)
+        .bind(key)
+        .bind(made.body_hash.as_slice())
+        .bind(made.task.to_string())
+        .bind(self.now().as_millisecond())
+        .execute(&mut self.conn)
+        .await?;
         Ok(())
     }
 }

@@ -1,0 +1,52 @@
+//! Sealing: leaves into tile files, signed checkpoints.
+//!
+//! The database decides what a leaf is and which index it has; the tile files are derived from it and can be made
+//! again from any point, so a crash between the two loses nothing.
+
+use crate::{Store, StoreError, now};
+use audit::{Checkpoint, Log};
+
+/// Leaves integrated at once.
+const STRIDE: i64 = 4096;
+
+fn audit_error(e: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Audit(Box::new(e))
+}
+
+impl Store {
+    /// Hands the store the log that it seals into. Called once, before the first [`Store::seal`].
+    pub async fn log_attach(&self, log: Log) {
+        *self.0.log.lock().await = Some(log);
+    }
+
+    /// Integrates every leaf recorded so far and signs a checkpoint over them, if there is something new.
+    ///
+    /// A decision takes effect only after a seal that covers its leaf.
+    pub async fn seal(&self) -> Result<Option<Checkpoint>, StoreError> {
+        let mut guard = self.0.log.lock().await;
+        let mut log = guard.take().ok_or_else(|| StoreError::corrupt("no log is attached"))?;
+        let result = self.integrate(&mut log).await;
+        *guard = Some(log);
+        result
+    }
+
+    async fn integrate(&self, log: &mut Log) -> Result<Option<Checkpoint>, StoreError> {
+        fail::fail_point!("store.seal.before", |_| Err(StoreError::DiskFull));
+        loop {
+            let leaves: Vec<Vec<u8>> =
+                sqlx::query_scalar("SELECT bytes FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2")
+                    .bind(log.size().cast_signed())
+                    .bind(STRIDE)
+                    .fetch_all(self.reader())
+                    .await?;
+            if leaves.is_empty() {
+                break;
+            }
+            let slices: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
+            tokio::task::block_in_place(|| log.append(&slices)).map_err(audit_error)?;
+        }
+        let sealed = tokio::task::block_in_place(|| log.checkpoint(now())).map_err(audit_error)?;
+        fail::fail_point!("store.seal.after");
+        Ok(sealed)
+    }
+}

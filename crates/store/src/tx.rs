@@ -1,0 +1,90 @@
+//! The write transaction that jobs get: leaves, bodies and the statements of each aggregate.
+
+use crate::{Durability, StoreError, body::KeyCache, now, time_text};
+use domain::{
+    event::{Event, LEAF_VERSION, Leaf, Phase},
+    ids::InstallationId,
+};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use std::path::PathBuf;
+
+/// A write transaction. Statements of the aggregates are its methods.
+pub struct Tx {
+    pub(crate) conn: SqliteConnection,
+    pub(crate) level: Option<Durability>,
+    pub(crate) blobs: PathBuf,
+    pub(crate) keys: KeyCache,
+    next_leaf: u64,
+    now: jiff::Timestamp,
+}
+
+impl Tx {
+    pub(crate) async fn open(options: &SqliteConnectOptions, blobs: PathBuf) -> Result<Self, StoreError> {
+        let mut conn = options.connect().await?;
+        conn.ping().await?;
+        let next: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(idx) + 1, 0) FROM leaf").fetch_one(&mut conn).await?;
+        Ok(Self { conn, level: None, blobs, keys: KeyCache::default(), next_leaf: next.cast_unsigned(), now: now() })
+    }
+
+    /// The id of this installation, made at the first start.
+    pub(crate) async fn installation(&mut self) -> Result<InstallationId, StoreError> {
+        let fresh = crate::new_id(InstallationId::from_uuid).to_string();
+        sqlx::query("INSERT INTO meta (key, value) VALUES ('installation', $1) ON CONFLICT DO NOTHING")
+            .bind(fresh)
+            .execute(&mut self.conn)
+            .await?;
+        let id: String =
+            sqlx::query_scalar("SELECT value FROM meta WHERE key = 'installation'").fetch_one(&mut self.conn).await?;
+        Ok(id.parse()?)
+    }
+
+    /// The time of this transaction.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.now
+    }
+
+    /// The time of this transaction as text.
+    pub fn now_text(&self) -> String {
+        time_text(self.now)
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.now = now();
+        self.keys.forget();
+    }
+
+    pub(crate) fn leaf_count(&self) -> u64 {
+        self.next_leaf
+    }
+
+    pub(crate) fn rewind(&mut self, leaves: u64) {
+        self.next_leaf = leaves;
+        self.keys.forget();
+    }
+
+    /// Appends a leaf to the audit log and returns its index.
+    pub async fn leaf(&mut self, event: Event) -> Result<u64, StoreError> {
+        let index = self.next_leaf;
+        let leaf = Leaf { v: LEAF_VERSION, index, time: self.now_text(), event };
+        let bytes = audit::canonical(&leaf).map_err(|e| StoreError::Audit(Box::new(e)))?;
+        let phase = match leaf.event.phase {
+            Phase::Point => "point",
+            Phase::Begun => "begun",
+            Phase::Ended => "ended",
+        };
+        sqlx::query(
+            "INSERT INTO leaf (idx, time, kind, phase, op, task_id, bytes) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(index.cast_signed())
+        .bind(leaf.time)
+        .bind(leaf.event.kind.as_str())
+        .bind(phase)
+        .bind(leaf.event.op.map(|o| o.to_string()))
+        .bind(leaf.event.task.map(|t| t.to_string()))
+        .bind(bytes)
+        .execute(&mut self.conn)
+        .await?;
+        self.next_leaf += 1;
+        Ok(index)
+    }
+}

@@ -1,0 +1,142 @@
+//! The one writer: takes jobs in order, commits those that wait together at once.
+
+use crate::{Durability, Store, StoreError, Tx};
+use futures::{FutureExt, future::BoxFuture};
+use sqlx::Executor;
+use std::{any::Any, panic::AssertUnwindSafe};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Jobs that may wait for the writer; further ones hold back their callers.
+pub(crate) const QUEUE: usize = 1024;
+/// Jobs that share one commit at the most.
+const BATCH: usize = 256;
+
+type Value = Box<dyn Any + Send>;
+type Work = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Value, StoreError>> + Send>;
+
+pub(crate) struct Job {
+    durability: Durability,
+    work: Work,
+    reply: oneshot::Sender<Result<Value, StoreError>>,
+}
+
+impl Store {
+    /// Runs `work` in a transaction and returns its value once the commit is as durable as asked.
+    ///
+    /// An error of `work` undoes what it wrote, and nothing else.
+    pub async fn write<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |tx| work(tx).map(|r| r.map(|v| Box::new(v) as Value)).boxed());
+        self.0.jobs.send(Job { durability, work, reply }).await.map_err(|_| StoreError::Closed)?;
+        let value = answer.await.map_err(|_| StoreError::Closed)??;
+        value.downcast::<T>().map(|v| *v).map_err(|_| StoreError::corrupt("a write returned another type"))
+    }
+
+    /// Like [`Store::write`] for what stops something: when the disk is full, the reserve is freed and it is tried again.
+    pub async fn write_stopping<T, F>(&self, make: impl Fn() -> F + Send) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
+        match self.write(Durability::Power, make()).await {
+            Err(StoreError::DiskFull) if self.reserve_free() => {
+                tracing::warn!("the disk is full: the reserve was freed to record a stop");
+                self.write(Durability::Power, make()).await
+            }
+            other => other,
+        }
+    }
+}
+
+/// Runs until every handle of the store is gone.
+pub(crate) async fn run(mut tx: Tx, mut queue: mpsc::Receiver<Job>, changed: watch::Sender<u64>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        commit_batch(&mut tx, &mut batch).await;
+        let count = tx.leaf_count();
+        changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
+    }
+}
+
+async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) {
+    let durability = batch.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
+    let before = tx.leaf_count();
+    if let Err(e) = begin(tx, durability).await {
+        return fail_all(batch.drain(..).map(|j| j.reply), e);
+    }
+    let mut done = Vec::with_capacity(batch.len());
+    for job in batch.drain(..) {
+        match run_job(tx, job.work).await {
+            Ok(value) => done.push((job.reply, value)),
+            Err(e) => drop(job.reply.send(Err(e))),
+        }
+    }
+    match tx.conn.execute("COMMIT").await.map_err(StoreError::from) {
+        Ok(_) => {
+            for (reply, value) in done {
+                drop(reply.send(Ok(value)));
+            }
+        }
+        Err(e) => {
+            rollback(tx, before).await;
+            fail_all(done.into_iter().map(|(reply, _)| reply), e);
+        }
+    }
+}
+
+async fn begin(tx: &mut Tx, durability: Durability) -> Result<(), StoreError> {
+    if tx.level != Some(durability) {
+        let pragma = match durability {
+            Durability::Process => "PRAGMA synchronous = NORMAL",
+            Durability::Power => "PRAGMA synchronous = FULL",
+        };
+        tx.conn.execute(pragma).await?;
+        tx.level = Some(durability);
+    }
+    tx.tick();
+    fail::fail_point!("store.begin", |_| Err(StoreError::DiskFull));
+    tx.conn.execute("BEGIN IMMEDIATE").await?;
+    Ok(())
+}
+
+async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, StoreError> {
+    let before = tx.leaf_count();
+    tx.conn.execute("SAVEPOINT job").await?;
+    let result = AssertUnwindSafe(async {
+        let value = work(tx).await?;
+        tx.conn.execute("RELEASE job").await?;
+        Ok(value)
+    })
+    .catch_unwind()
+    .await
+    .unwrap_or_else(|_| Err(StoreError::corrupt("a write panicked")));
+    if result.is_err() {
+        tx.rewind(before);
+        // On a full disk SQLite may have rolled the whole transaction back by itself; COMMIT then fails for all.
+        if let Err(e) = tx.conn.execute("ROLLBACK TO job; RELEASE job").await {
+            tracing::warn!(error = %e, "a failed write could not be undone alone");
+        }
+    }
+    result
+}
+
+async fn rollback(tx: &mut Tx, leaves: u64) {
+    tx.rewind(leaves);
+    if let Err(e) = tx.conn.execute("ROLLBACK").await {
+        tracing::debug!(error = %e, "nothing to roll back");
+    }
+}
+
+fn fail_all(replies: impl Iterator<Item = oneshot::Sender<Result<Value, StoreError>>>, error: StoreError) {
+    let full = matches!(error, StoreError::DiskFull);
+    let text = format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
+    tracing::error!(error = text, "a commit failed");
+    for reply in replies {
+        let e = if full { StoreError::DiskFull } else { StoreError::Database(sqlx::Error::Protocol(text.clone())) };
+        drop(reply.send(Err(e)));
+    }
+}
