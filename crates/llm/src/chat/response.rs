@@ -1,0 +1,182 @@
+//! Reading answers, whole or streamed.
+
+use crate::{Answer, Delta, Usage, sse};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// The data that ends a stream.
+const DONE: &[u8] = b"[DONE]";
+/// The most of an upstream's error message that is kept apart from the recorded body.
+const MAX_ERROR_CHARS: usize = 500;
+
+/// Reads a streamed answer piece by piece.
+#[derive(Debug, Default)]
+pub struct StreamReader {
+    scanner: sse::Scanner,
+    answer: Answer,
+}
+
+impl StreamReader {
+    /// Reads a piece as it arrives.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let Self { scanner, answer } = self;
+        scanner.feed(bytes, |event| read_event(event, answer));
+    }
+
+    /// The answer so far.
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// Ends the stream and returns the answer.
+    pub fn finish(mut self) -> Answer {
+        if self.scanner.is_between_events() {
+            return self.answer;
+        }
+        let (mut last, before) = (self.answer.clone(), self.answer.malformed);
+        self.scanner.finish(|event| read_event(event, &mut last));
+        // An event that was cut in the middle is no fault of the format.
+        if last.malformed > before { self.answer } else { last }
+    }
+}
+
+/// Reads an answer that arrived whole.
+pub fn read_answer(body: &[u8]) -> Answer {
+    let mut answer = Answer::default();
+    read_chunk(body, &mut answer);
+    answer
+}
+
+fn read_event(event: sse::Event<'_>, answer: &mut Answer) {
+    match event {
+        sse::Event::Message { data, .. } if data.trim_ascii() == DONE => answer.add(Delta::Done),
+        sse::Event::Message { data, .. } => read_chunk(data, answer),
+        sse::Event::TooLarge => answer.add(Delta::Malformed),
+    }
+}
+
+fn read_chunk(data: &[u8], answer: &mut Answer) {
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return answer.add(Delta::Malformed) };
+    if let Some(error) = chunk.error.filter(|e| e.get() != "null") {
+        answer.add(Delta::Error(error_message(error.get())));
+    }
+    for choice in chunk.choices.unwrap_or_default() {
+        let index = choice.index.unwrap_or(0);
+        if let Some(delta) = choice.delta.or(choice.message) {
+            read_delta(delta, index, answer);
+        }
+        if let Some(reason) = choice.finish_reason {
+            answer.add(Delta::Finish(&reason));
+        }
+    }
+    if let Some(u) = chunk.usage {
+        let cached = u.prompt_tokens_details.and_then(|d| d.cached_tokens);
+        answer.add(Delta::Usage(Usage { prompt: u.prompt_tokens, completion: u.completion_tokens, cached }));
+    }
+}
+
+fn read_delta(delta: WireDelta<'_>, choice: u32, answer: &mut Answer) {
+    if choice == 0 {
+        if let Some(text) = text_of(delta.content) {
+            answer.add(Delta::Text(&text));
+        }
+        for text in [text_of(delta.reasoning_content), text_of(delta.reasoning)].into_iter().flatten() {
+            answer.add(Delta::Reasoning(&text));
+        }
+    }
+    for call in delta.tool_calls.unwrap_or_default() {
+        let function = call.function.unwrap_or_default();
+        let arguments = text_or_json(function.arguments);
+        answer.add(Delta::ToolCall {
+            slot: call.index.map(|i| (choice, i)),
+            id: call.id.as_deref(),
+            name: function.name.as_deref(),
+            arguments: &arguments,
+        });
+    }
+}
+
+/// A text field that upstreams also send as null or as parts; anything but a text is left to the recorded body.
+fn text_of(value: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
+}
+
+/// Arguments are a text that holds JSON; some upstreams send the JSON itself.
+fn text_or_json(value: Option<&RawValue>) -> Cow<'_, str> {
+    let Some(raw) = value.map(RawValue::get).filter(|r| *r != "null") else { return Cow::Borrowed("") };
+    match serde_json::from_str::<String>(raw) {
+        Ok(text) => Cow::Owned(text),
+        Err(_) => Cow::Borrowed(raw),
+    }
+}
+
+fn error_message(raw: &str) -> String {
+    #[derive(Deserialize)]
+    struct Error {
+        message: String,
+    }
+    let text = serde_json::from_str::<Error>(raw)
+        .map(|e| e.message)
+        .or_else(|_| serde_json::from_str::<String>(raw))
+        .unwrap_or_else(|_| raw.to_owned());
+    text.chars().take(MAX_ERROR_CHARS).collect()
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    usage: Option<WireUsage>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    index: Option<u32>,
+    #[serde(borrow)]
+    delta: Option<WireDelta<'a>>,
+    #[serde(borrow)]
+    message: Option<WireDelta<'a>>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireDelta<'a> {
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<WireToolCall<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WireToolCall<'a> {
+    index: Option<u32>,
+    id: Option<String>,
+    #[serde(borrow)]
+    function: Option<WireFunction<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct WireFunction<'a> {
+    name: Option<String>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireUsage {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
