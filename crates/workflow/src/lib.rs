@@ -4,3 +4,4 @@
 //! - [`engine`]: the embedded engine (a SQLite file, no server).
 
 pub mod durable;
+pub mod engine;

@@ -1,0 +1,28 @@
+//! The engines that run workflows. One for now: embedded, in this process, on a SQLite file.
+//!
+//! Only this module names the engine library; workflows and activities see [`crate::durable`] alone.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `embedded.rs` | [`Engine`]: open, start, signal, status, result, cancel, shutdown, maintenance |
+//! | `host.rs` | [`Registry`]; the adapter that makes an engine context a [`crate::durable::Durable`] and runs activities |
+//! | `gate.rs` | the provider decorator: one writer, wake-ups, lasting acks, lanes |
+//! | `live.rs` | the calls that run in this process: their leases and cancel tokens |
+//! | `file.rs` | the few statements on the engine's own tables that its API lacks |
+//! | `types.rs` | what the engine is told and what it answers |
+//! | `upkeep.rs` | forgetting ended runs, bounding caches |
+//! | `replay.rs` | recorded histories: export and replay |
+
+mod embedded;
+mod file;
+mod gate;
+mod host;
+mod live;
+mod replay;
+mod types;
+mod upkeep;
+
+pub use embedded::Engine;
+pub use host::{Host, Registry};
+pub use replay::{History, ReplayError, replay};
+pub use types::{EngineError, Options, Outcome, Phase, Pruned, RunState, Started, Stats, Told};
