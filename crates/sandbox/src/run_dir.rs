@@ -49,6 +49,11 @@ impl Sandboxes {
         self.run_dir(task).join(SOCKET)
     }
 
+    /// Removes the task's folder with its socket; done when it is not there.
+    pub async fn remove_run_dir(&self, task: &TaskId) -> Result<(), Error> {
+        remove(&self.run_root, task).await
+    }
+
     /// Makes or renews the task's folder: the supervisor from `supervisor` on this host, and `files`. A socket that is
     /// already there stays. Each file is replaced in one step.
     pub async fn prepare_run_dir(
