@@ -44,7 +44,6 @@ fn history(comment: &str) -> Option<String> {
         ("previ", "ously"),
         ("used ", "to be "),
         ("no longer ", "needed"),
-        ("for now", ""),
     ]
     .map(|(a, b)| format!("{a}{b}"))
     .into_iter()
