@@ -117,9 +117,10 @@ impl<'a> Job<'a> {
     /// Runs a shell command to its end.
     pub fn exec(&mut self, text: &str, command: &str) -> Step<String> {
         let mut result = self.call(text, "exec", json!({ "command": command }))?;
-        for _ in 0..MAX_POLLS {
+        for n in 0..MAX_POLLS {
             let Some(session) = background_session(&result) else { break };
-            let poll = json!({ "action": "poll", "sessionId": session, "timeout": 10_000 });
+            // No two polls are the same: OpenClaw takes a repeated call for a loop and ends the run.
+            let poll = json!({ "action": "poll", "sessionId": session, "timeout": 10_000 + n });
             result = self.call("", "process", poll)?;
         }
         Ok(result)
@@ -210,7 +211,7 @@ impl<'a> Job<'a> {
     fn decision(&mut self) -> Step<&'a str> {
         loop {
             let words = self.end_turn("I have asked and wait for the decision. I end my turn here.")?;
-            if speaks_of_decision(words) {
+            if outcome(words).is_some() {
                 return Ok(words);
             }
         }
@@ -276,27 +277,29 @@ fn is_pending(result: &str) -> bool {
     lower.contains("pending") || lower.contains("end your turn")
 }
 
-const WORDS: &[(&str, How)] = &[
-    ("denied", How::Denied),
-    ("suggest", How::Suggested),
-    ("alternative", How::Suggested),
-    ("could not", How::Failed),
-    ("failed", How::Failed),
-    ("expired", How::Failed),
-    ("withdrawn", How::Failed),
-    ("rejected", How::Failed),
-    ("answer", How::Answered),
+/// How the lines begin that tell of a decision.
+const LINES: &[(&str, How)] = &[
+    ("approved, but", How::Failed),
     ("approved", How::Approved),
-    ("installed", How::Approved),
-    ("already in", How::Approved),
+    ("already approved", How::Approved),
+    ("already installed", How::Approved),
+    ("denied", How::Denied),
+    ("already denied", How::Denied),
+    ("not granted", How::Suggested),
+    ("answer by", How::Answered),
+    ("nobody decided in time", How::Failed),
+    ("could not be resolved", How::Failed),
+    ("withdrawn", How::Failed),
 ];
 
-fn speaks_of_decision(words: &str) -> bool {
-    let lower = words.to_lowercase();
-    WORDS.iter().any(|(word, _)| lower.contains(word))
+fn how(text: &str) -> How {
+    outcome(text).unwrap_or(How::Failed)
 }
 
-fn how(text: &str) -> How {
-    let lower = text.to_lowercase();
-    WORDS.iter().find(|(word, _)| lower.contains(word)).map_or(How::Failed, |(_, how)| *how)
+/// What the first line that tells of a decision says.
+fn outcome(text: &str) -> Option<How> {
+    text.lines().map(|line| line.trim().to_lowercase()).find_map(|line| {
+        let told = LINES.iter().find(|(start, _)| line.starts_with(start));
+        told.map(|(_, how)| *how)
+    })
 }

@@ -4,9 +4,10 @@ use crate::wire::ChatRequest;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// OpenClaw's own prompts for a retry after a cut answer; no person wrote them and they say nothing new.
-const RETRY_PROMPTS: &[&str] =
-    &["Continue the current task from the existing transcript", "Continue the OpenClaw runtime event"];
+/// How words begin that the agent program writes as the user: state of its commands, and prompts for a retry after a
+/// cut answer. No person wrote them and they say nothing new.
+const NOT_A_PERSON: &[&str] =
+    &["<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", "Continue the current task from the existing transcript"];
 /// What OpenClaw puts in place of a result that a killed process never delivered.
 const MISSING_RESULT: &[&str] = &["missing tool result", "No result provided"];
 
@@ -44,7 +45,7 @@ impl Transcript {
         for message in &request.messages {
             let text = message.content.text();
             match message.role.as_str() {
-                "user" if !is_retry_prompt(&text) => entries.push(Entry::User(text)),
+                "user" if !is_agents_own(&text) => entries.push(Entry::User(without_time(&text).to_owned())),
                 "assistant" => {
                     if !text.trim().is_empty() {
                         entries.push(Entry::Said(text));
@@ -78,8 +79,14 @@ impl Transcript {
     }
 }
 
-fn is_retry_prompt(text: &str) -> bool {
-    RETRY_PROMPTS.iter().any(|p| text.trim_start().starts_with(p))
+fn is_agents_own(text: &str) -> bool {
+    NOT_A_PERSON.iter().any(|p| text.trim_start().starts_with(p))
+}
+
+/// OpenClaw puts the time before a person's words: `[Mon 2026-11-23 21:31 UTC] `.
+fn without_time(text: &str) -> &str {
+    let after = text.strip_prefix('[').and_then(|rest| rest.split_once(" UTC] "));
+    after.filter(|(time, _)| time.len() < 32 && !time.contains('\n')).map_or(text, |(_, words)| words)
 }
 
 fn is_missing(result: &str) -> bool {

@@ -28,7 +28,12 @@ async fn demo_asks_ends_its_turn_and_delivers_when_granted() {
     assert_eq!(asked[0]["packages"], json!([{ "ecosystem": "pip", "name": "matplotlib" }]));
     assert!(asked[0]["reason"].as_str().unwrap().contains("ModuleNotFoundError"));
 
-    agent.turn("Your request was approved: matplotlib is in your image.", machine(true)).await;
+    agent
+        .turn(
+            "Your requests were decided.\n\nApproved: pip package matplotlib. It is installed now; use it.",
+            machine(true),
+        )
+        .await;
     assert_eq!(agent.called("taskforge__request_packages").len(), 1, "it does not ask again");
     let submitted = agent.called("taskforge__submit_result");
     assert_eq!(submitted[0]["files"], json!(["report.md", "chart.png"]));
@@ -39,7 +44,7 @@ async fn demo_keeps_the_reason_of_a_denial() {
     let model = Model::start(Options::default()).await;
     let mut agent = Agent::new(&model, "demo");
     agent.turn("Make a chart of sales.csv.", machine(false)).await;
-    agent.turn("Your request was denied. Reason: \"no charts\\ on 'Mondays' §7\"", machine(false)).await;
+    agent.turn("Your requests were decided.\n\nDenied: pip package matplotlib. Reason given by ann: \"no charts\\ on 'Mondays' §7\"", machine(false)).await;
     let written: Vec<_> = agent.called("write").iter().map(|w| w["path"].as_str().unwrap().to_owned()).collect();
     assert_eq!(written, ["analyse.py", "decision.txt", "summarise.py"]);
     assert!(agent.called("write")[1]["content"].as_str().unwrap().contains("no charts\\ on 'Mondays' §7"));
@@ -52,7 +57,7 @@ async fn demo_survives_retries_and_lost_results() {
     let mut agent = Agent::new(&model, "demo");
     agent.turn("Make a chart of sales.csv.", machine(false)).await;
     // The process was killed while it ran the program in the new image: the call has no result of its own.
-    agent.messages.push(json!({ "role": "user", "content": "Your request was approved." }));
+    agent.messages.push(json!({ "role": "user", "content": "Approved: all of it." }));
     let answer = model.ask(&agent.request()).await["choices"][0]["message"].clone();
     let id = answer["tool_calls"][0]["id"].clone();
     agent.messages.push(answer);
@@ -71,8 +76,21 @@ async fn it_waits_through_words_that_decide_nothing() {
     agent.turn("Use six.", machine(false)).await;
     let words = agent.turn("Hello, are you there?", machine(false)).await;
     assert!(words.contains("wait for the decision"), "{words}");
-    agent.turn("Your request was approved.", |_, _| "six 1.17.0".into()).await;
+    agent.turn("Approved: all of it.", |_, _| "six 1.17.0".into()).await;
     assert_eq!(agent.called("taskforge__submit_result")[0]["files"], json!(["pip.txt"]));
+}
+
+#[tokio::test]
+async fn what_the_agent_program_adds_is_not_taken_for_a_person() {
+    let model = Model::start(Options::default()).await;
+    let mut agent = Agent::new(&model, "continue");
+    agent.turn("[Mon 2026-11-23 21:31 UTC] Begin.", machine(true)).await;
+    let state =
+        "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>\nActive exec sessions: none\n<<<END_OPENCLAW_INTERNAL_CONTEXT>>>";
+    agent.turn(state, machine(true)).await;
+    assert!(agent.called("write").is_empty(), "its state is no message");
+    agent.turn("[Mon 2026-11-23 21:32 UTC] [x] More.", machine(true)).await;
+    assert_eq!(agent.called("write")[0]["content"], "[x] More.");
 }
 
 #[tokio::test]
@@ -94,9 +112,9 @@ async fn two_requests_leave_in_one_turn_and_both_answers_are_kept() {
     let mut agent = Agent::new(&model, "two-requests");
     agent.turn("Go.", machine(false)).await;
     assert_eq!(agent.called("taskforge__request_packages").len(), 2);
-    agent.turn("six: approved. left-pad: denied, because of its past.", machine(true)).await;
+    agent.turn("Approved: six.\n\nDenied: left-pad. Reason given by ann: because of its past.", machine(true)).await;
     let told = agent.called("write")[0]["content"].as_str().unwrap().to_owned();
-    assert!(told.contains("six: approved") && told.contains("because of its past"), "{told}");
+    assert!(told.contains("Approved: six") && told.contains("because of its past"), "{told}");
     assert_eq!(agent.called("taskforge__submit_result").len(), 1);
 }
 
@@ -106,14 +124,14 @@ async fn an_answer_at_once_needs_no_second_turn() {
     let mut agent = Agent::new(&model, "unknown-package");
     let run = |tool: &str, arguments: &Value| match tool {
         "taskforge__request_packages" if arguments.to_string().contains("no-such") => {
-            "rejected: no such package".into()
+            "Could not be resolved: no such package".into()
         }
-        "taskforge__request_packages" => "approved: six is already in your image".into(),
+        "taskforge__request_packages" => "Already installed: six.".into(),
         _ => String::from("ok"),
     };
     agent.turn("Go.", run).await;
     let notes: Vec<_> = agent.called("write").iter().map(|w| w["content"].clone()).collect();
-    assert_eq!(notes, [json!("rejected: no such package"), json!("approved: six is already in your image")]);
+    assert_eq!(notes, [json!("Could not be resolved: no such package"), json!("Already installed: six.")]);
 }
 
 #[tokio::test]
@@ -176,7 +194,8 @@ async fn every_script_ends_its_turns() {
         let mut agent = Agent::new(&model, name);
         let task = "Go. seconds=0 steps=2 package=apt:broken";
         agent.turn(task, machine(false)).await;
-        for words in ["Your request was approved.", "It was answered: blue.", "You have not submitted."] {
+        for words in ["Approved: all of it.", "Your question: which?\nAnswer by ann: blue.", "You have not submitted."]
+        {
             agent.turn(words, machine(true)).await;
         }
         let submits = !agent.called("taskforge__submit_result").is_empty();
