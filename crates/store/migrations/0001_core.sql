@@ -88,6 +88,7 @@ CREATE TABLE iteration (
     stop       TEXT, -- why we stopped it
     end        TEXT, -- JSON of IterationEnd; NULL: running
     exit_code  INTEGER,
+    log        TEXT, -- commitment of what the agent printed
     posture    TEXT,
     started_at TEXT NOT NULL,
     ended_at   TEXT,
@@ -156,7 +157,7 @@ CREATE TABLE output_file (
     size        INTEGER NOT NULL,
     mode        INTEGER NOT NULL,
     sha256      TEXT,
-    commitment  TEXT, -- NULL: not kept, see skipped
+    kept        INTEGER NOT NULL DEFAULT 0, -- its bytes lie in files/<task>/<sha256>
     skipped     TEXT,
     deliverable INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run_id, path)

@@ -31,8 +31,8 @@ pub struct OutputFile {
     pub mode: u32,
     /// SHA-256 of a regular file, hexadecimal.
     pub sha256: Option<String>,
-    /// Its body, where it was kept.
-    pub commitment: Option<String>,
+    /// Whether its bytes were kept: see [`Store::output_file_path`].
+    pub kept: bool,
     /// Why it was not kept.
     pub skipped: Option<String>,
     /// Whether it is part of the submitted result.
@@ -46,7 +46,7 @@ fn output(r: &SqliteRow) -> Result<OutputFile, StoreError> {
         size: r.try_get::<i64, _>("size")?.cast_unsigned(),
         mode: r.try_get("mode")?,
         sha256: r.try_get("sha256")?,
-        commitment: r.try_get("commitment")?,
+        kept: r.try_get("kept")?,
         skipped: r.try_get("skipped")?,
         deliverable: r.try_get("deliverable")?,
     })
@@ -76,7 +76,7 @@ impl Tx {
         sqlx::query("DELETE FROM output_file WHERE run_id = $1").bind(run.to_string()).execute(&mut self.conn).await?;
         for f in files {
             sqlx::query(
-                "INSERT INTO output_file (task_id, run_id, path, kind, size, mode, sha256, commitment, skipped, deliverable) \
+                "INSERT INTO output_file (task_id, run_id, path, kind, size, mode, sha256, kept, skipped, deliverable) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             )
             .bind(task.to_string())
@@ -86,7 +86,7 @@ impl Tx {
             .bind(f.size.cast_signed())
             .bind(f.mode)
             .bind(&f.sha256)
-            .bind(&f.commitment)
+            .bind(f.kept)
             .bind(&f.skipped)
             .bind(f.deliverable)
             .execute(&mut self.conn)
@@ -113,6 +113,17 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// The folder that keeps the bytes of a task's collected files, each under its SHA-256.
+    pub fn output_folder(&self, task: TaskId) -> std::path::PathBuf {
+        self.0.data_dir.join("files").join(task.to_string())
+    }
+
+    /// Where the bytes of a kept file lie.
+    pub fn output_file_path(&self, task: TaskId, file: &OutputFile) -> Option<std::path::PathBuf> {
+        let sha256 = file.sha256.as_ref().filter(|_| file.kept)?;
+        Some(self.output_folder(task).join(sha256))
     }
 
     /// What a run left in the workspace.

@@ -2,7 +2,7 @@
 
 use crate::{Message, Store, StoreError, Tx, new_id};
 use domain::{
-    event::{Event, EventKind, Outcome},
+    event::{Event, EventKind, Leaf, Outcome},
     ids::{OpId, RunId},
     plan::{Cause, IterationEnd, StopReason},
     request::Request,
@@ -33,6 +33,8 @@ pub struct Iteration {
     pub end: Option<IterationEnd>,
     /// The agent's exit code, by the Engine.
     pub exit_code: Option<i64>,
+    /// What the agent printed, as a body.
+    pub log: Option<String>,
     /// Its posture as measured from the Engine's inspect.
     pub posture: Option<serde_json::Value>,
     /// RFC 3339.
@@ -72,6 +74,7 @@ fn iteration(r: &SqliteRow) -> Result<Iteration, StoreError> {
         stop: text("stop")?.map(|s| serde_json::from_str(&s)).transpose()?,
         end: text("end")?.map(|s| serde_json::from_str(&s)).transpose()?,
         exit_code: r.try_get("exit_code")?,
+        log: r.try_get("log")?,
         posture: text("posture")?.map(|s| serde_json::from_str(&s)).transpose()?,
         started_at: r.try_get("started_at")?,
         ended_at: r.try_get("ended_at")?,
@@ -173,25 +176,36 @@ impl Tx {
         Ok(())
     }
 
-    /// Ends an iteration. Ending it again changes nothing.
+    /// Ends an iteration, with what the agent printed. Ending it again changes nothing.
     pub async fn iteration_end(
         &mut self,
         task: &Task,
         i: &Iteration,
         end: &IterationEnd,
         exit_code: Option<i64>,
+        log: &[u8],
     ) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE iteration SET end = $3, exit_code = $4, ended_at = $5 WHERE run_id = $1 AND number = $2 AND end IS NULL")
-            .bind(i.run.to_string())
-            .bind(i.number)
-            .bind(serde_json::to_string(end)?)
-            .bind(exit_code)
-            .bind(self.now_text())
-            .execute(&mut self.conn)
-            .await?;
+        let now = self.now_text();
+        let done = sqlx::query(
+            "UPDATE iteration SET end = $3, exit_code = $4, ended_at = $5 WHERE run_id = $1 AND number = $2 AND end IS NULL",
+        )
+        .bind(i.run.to_string())
+        .bind(i.number)
+        .bind(serde_json::to_string(end)?)
+        .bind(exit_code)
+        .bind(now)
+        .execute(&mut self.conn)
+        .await?;
         if done.rows_affected() == 0 {
             return Ok(());
         }
+        let log = self.body(&task.id, log).await?;
+        sqlx::query("UPDATE iteration SET log = $3 WHERE run_id = $1 AND number = $2")
+            .bind(i.run.to_string())
+            .bind(i.number)
+            .bind(&log.commitment)
+            .execute(&mut self.conn)
+            .await?;
         let outcome = match end {
             IterationEnd::TurnEnded | IterationEnd::Stopped => Outcome::Done,
             IterationEnd::Interrupted { .. }
@@ -202,7 +216,7 @@ impl Tx {
         let body = self.body(&task.id, serde_json::to_string(end)?.as_bytes()).await?;
         let name = serde_json::to_value(end)?["end"].clone();
         let event = Event::ended(EventKind::SandboxRun, i.op, outcome, json!({"end": name, "exit_code": exit_code}));
-        self.leaf(event.task(task.id).run(i.run).iteration(i.number).body("end", body)).await?;
+        self.leaf(event.task(task.id).run(i.run).iteration(i.number).body("end", body).body("log", log)).await?;
         Ok(())
     }
 }
@@ -215,5 +229,22 @@ impl Store {
             .fetch_all(self.reader())
             .await?;
         rows.iter().map(iteration).collect()
+    }
+
+    /// Whether the first model request of an iteration lacked our tools.
+    pub async fn iteration_lacks_tools(&self, run: RunId, number: u32) -> Result<bool, StoreError> {
+        let record = self.run_get(run).await?;
+        let leaves: Vec<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM leaf WHERE task_id = $1 AND kind = $2")
+            .bind(record.task.to_string())
+            .bind(EventKind::AgentToolsMissing.as_str())
+            .fetch_all(self.reader())
+            .await?;
+        for bytes in &leaves {
+            let leaf: Leaf = serde_json::from_slice(bytes)?;
+            if leaf.event.run == Some(run) && leaf.event.iteration == Some(number) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -4,7 +4,7 @@
 //! again from any point, so a crash between the two loses nothing.
 
 use crate::{Store, StoreError, now};
-use audit::{Checkpoint, Log};
+use audit::{Checkpoint, Log, VerifierKey};
 
 /// Leaves integrated at once.
 const STRIDE: i64 = 4096;
@@ -24,10 +24,20 @@ impl Store {
     /// A decision takes effect only after a seal that covers its leaf.
     pub async fn seal(&self) -> Result<Option<Checkpoint>, StoreError> {
         let mut guard = self.0.log.lock().await;
-        let mut log = guard.take().ok_or_else(|| StoreError::corrupt("no log is attached"))?;
-        let result = self.integrate(&mut log).await;
-        *guard = Some(log);
-        result
+        let log = guard.as_mut().ok_or_else(|| StoreError::corrupt("no log is attached"))?;
+        self.integrate(log).await
+    }
+
+    /// The public key of the log.
+    pub async fn log_key(&self) -> Result<VerifierKey, StoreError> {
+        let guard = self.0.log.lock().await;
+        guard.as_ref().map(|l| l.verifier().clone()).ok_or_else(|| StoreError::corrupt("no log is attached"))
+    }
+
+    /// The newest signed checkpoint, as text.
+    pub async fn log_newest(&self) -> Result<Option<String>, StoreError> {
+        let guard = self.0.log.lock().await;
+        Ok(guard.as_ref().and_then(|l| l.newest()).map(|c| c.note().to_owned()))
     }
 
     async fn integrate(&self, log: &mut Log) -> Result<Option<Checkpoint>, StoreError> {

@@ -89,8 +89,8 @@ impl Tx {
     }
 
     /// Records, once each, the results of tool calls that the request of `call` carries. Of several results with one
-    /// id the last is the newest.
-    pub async fn tool_results_insert(&mut self, call: &CallRef, seen: &[SeenResult<'_>]) -> Result<(), StoreError> {
+    /// id the last is the newest. False if none was waited for.
+    pub async fn tool_results_insert(&mut self, call: &CallRef, seen: &[SeenResult<'_>]) -> Result<bool, StoreError> {
         let open = sqlx::query(
             "SELECT id, tool_id, name, turn FROM tool_call WHERE task_id = $1 AND result IS NULL ORDER BY id DESC LIMIT $2",
         )
@@ -99,6 +99,7 @@ impl Tx {
         .fetch_all(&mut self.conn)
         .await?;
         let mut used = vec![false; seen.len()];
+        let waited = !open.is_empty();
         for row in open {
             let tool_id: String = row.try_get("tool_id")?;
             let found = seen.iter().enumerate().rev().find(|(i, s)| !used[*i] && short(s.tool_id) == tool_id);
@@ -118,7 +119,7 @@ impl Tx {
             let event = Event::point(EventKind::ToolCall, data).task(call.task).run(call.run).iteration(call.iteration);
             self.leaf(event.by(Actor::Sandbox).body("result", body)).await?;
         }
-        Ok(())
+        Ok(waited)
     }
 
     /// The turn in which the model of `run` asked for this very call and nothing has carried it out yet; marks it as
