@@ -1,0 +1,133 @@
+//! The API over real HTTP, with a real SQLite store in a temporary folder.
+
+mod access;
+mod contract;
+mod requests;
+mod stream;
+mod tasks;
+
+use api::{Api, ApiConfig, ApiError, Code, Services, ask, wire};
+use domain::event::Actor;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, time::Duration};
+use store::Store;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Server {
+    store: Store,
+    address: SocketAddr,
+    token: String,
+    http: reqwest::Client,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    dir: TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let (_, token) = api::issue_token(&store, "anna", Actor::System).await.unwrap();
+        let stop = CancellationToken::new();
+        let config = ApiConfig { allowed_hosts: vec!["forge.example".into()], ..ApiConfig::default() };
+        let router = api::router(Api::new(store.clone(), services(), config, stop.clone()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        // A second test may have installed the same provider before.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE);
+        Self { store, address, token, http: http.build().unwrap(), stop, serving, dir }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, self.url(path)).bearer_auth(&self.token)
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        answer(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// Creates a task and returns its id.
+    async fn task(&self) -> String {
+        let (status, task) = self.post("/api/tasks", new_task()).await;
+        assert_eq!(status, StatusCode::CREATED, "{task}");
+        task["id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.serving.abort();
+    }
+}
+
+fn new_task() -> Value {
+    json!({
+        "name": "Analyze data",
+        "description": "Process the CSV file and generate a summary report",
+        "llm_model": "gemini-2.5-flash",
+    })
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    let value = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+    (status, value)
+}
+
+/// Checks that an answer is the envelope with this status and code, and returns the error.
+#[track_caller]
+fn error((status, body): (StatusCode, Value), want: u16, code: &str) -> Value {
+    assert_eq!((status.as_u16(), body["error"]["code"].as_str()), (want, Some(code)), "{body}");
+    for field in ["message", "hint", "request_id"] {
+        assert!(body["error"][field].as_str().is_some_and(|t| !t.is_empty()), "{field} in {body}");
+    }
+    body["error"].clone()
+}
+
+/// The other parts: one upstream with one model, all well.
+fn services() -> Services {
+    Services {
+        model_resolve: ask(|name: String| async move {
+            match name.as_str() {
+                "gemini-2.5-flash" | "scripted/gemini-2.5-flash" => Ok("scripted/gemini-2.5-flash".to_owned()),
+                "broken" => Err(ApiError::internal("the secret cause tf_in_the_log_only")),
+                _ => Err(ApiError::new(Code::UnknownModel, format!("no upstream offers {name:?}"))
+                    .details(json!({"near": ["scripted/gemini-2.5-flash"]}))),
+            }
+        }),
+        models: ask(|()| async { Ok(vec!["scripted/gemini-2.5-flash".to_owned()]) }),
+        health: ask(|()| async {
+            Ok(vec![wire::HealthCheck {
+                name: "store".into(),
+                ok: true,
+                required: true,
+                detail: "open".into(),
+                hint: None,
+            }])
+        }),
+        facts: ask(|()| async { Ok(json!({})) }),
+        audit_verify: ask(|()| async { Err(ApiError::new(Code::LogUnavailable, "no log in this test")) }),
+        audit_checkpoint: ask(|()| async { Err(ApiError::new(Code::LogUnavailable, "no log in this test")) }),
+        image_bootstrap: ask(|()| async { Err(ApiError::new(Code::DockerUnavailable, "no Docker in this test")) }),
+        image_prune: ask(|()| async { Err(ApiError::new(Code::DockerUnavailable, "no Docker in this test")) }),
+    }
+}
