@@ -7,7 +7,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store", "workflow"]),
     ("bollard", &["sandbox", "image"]),
     ("duroxide", &["workflow"]),
-    ("axum", &["gateway", "api", "scripted-model"]),
+    ("axum", &["gateway", "api", "image", "scripted-model", "taskforge"]),
     ("clap", &["taskforge", "scripted-model"]),
 ];
 

@@ -38,16 +38,11 @@ fn comment_of(line: &str) -> Option<&str> {
 /// Comments say why the code is as it is; what it was is git's to tell.
 fn history(comment: &str) -> Option<String> {
     let words = comment.to_lowercase();
-    let told = [
-        ("now ", "uses"),
-        ("now ", "returns"),
-        ("previ", "ously"),
-        ("used ", "to be "),
-        ("no longer ", "needed"),
-    ]
-    .map(|(a, b)| format!("{a}{b}"))
-    .into_iter()
-    .find(|phrase| words.contains(phrase));
+    let told =
+        [("now ", "uses"), ("now ", "returns"), ("previ", "ously"), ("used ", "to be "), ("no longer ", "needed")]
+            .map(|(a, b)| format!("{a}{b}"))
+            .into_iter()
+            .find(|phrase| words.contains(phrase));
     if let Some(phrase) = told {
         return Some(format!("`{}`: a comment does not tell history", phrase.trim()));
     }
