@@ -1,1 +1,36 @@
-//! gateway.
+//! What a sandbox can reach: models, the tools by which its agent asks, and nothing else.
+//!
+//! - One Unix socket per sandbox ([`Gateway::open`]); the socket *is* the identity, so nothing inside can claim another.
+//! - A fixed list of routes (`routes.rs`); none of them decides anything.
+//! - A model call is let out only after the record of its beginning is durable, and its answer ends only after the
+//!   record of its end: what the agent acts on has been recorded. If the record cannot be written the answer is no.
+//! - Keys of providers are added here, on the way out, and masked in what comes back.
+//!
+//! ```text
+//! Gateway ── accept loop per sandbox ── connection ── handler
+//!                                                      └─ driver per model call (owns the upstream connection)
+//!                                                      └─ job per MCP tool call (ends its record if the client goes)
+//! ```
+//! Every task is owned by the gateway's tracker; closing a sandbox cancels what belongs to it.
+
+mod body;
+mod client;
+mod config;
+mod error;
+mod events;
+mod mcp;
+mod proxy;
+mod rate;
+mod reply;
+mod routes;
+mod sandbox;
+mod secret;
+mod server;
+mod socket;
+mod upstreams;
+
+pub use config::Config;
+pub use error::GatewayError;
+pub use secret::Secret;
+pub use server::{Gateway, Socket};
+pub use upstreams::{ModelName, ResolveError, UpstreamConfig, UpstreamHealth, UpstreamKind, Upstreams};

@@ -147,8 +147,9 @@ mod tests {
         let mut scanner = Scanner::default();
         let mut seen = Vec::new();
         let mut take = |e: Event<'_>| match e {
-            Event::Message { name, data } => seen
-                .push((String::from_utf8_lossy(name).into_owned(), String::from_utf8_lossy(data).into_owned())),
+            Event::Message { name, data } => {
+                seen.push((String::from_utf8_lossy(name).into_owned(), String::from_utf8_lossy(data).into_owned()))
+            }
             Event::TooLarge => seen.push(("!".into(), "too large".into())),
         };
         for piece in pieces {
@@ -173,7 +174,8 @@ mod tests {
 
     #[test]
     fn every_split_gives_the_same_events() {
-        let text = "data: grüße 東京\r\n\r\n: c\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\ndata: 🚀\n\ndata: [DONE]".as_bytes();
+        let text =
+            "data: grüße 東京\r\n\r\n: c\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\ndata: 🚀\n\ndata: [DONE]".as_bytes();
         let whole = scan(&[text]);
         assert_eq!(whole.len(), 4);
         for i in 0..=text.len() {

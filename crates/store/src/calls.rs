@@ -45,6 +45,13 @@ pub struct CallContext {
     previous: Option<(CallId, CallStatus)>,
 }
 
+impl CallContext {
+    /// The call before, if it did not end well: the next one stands in for it.
+    fn retry_of(&self) -> Option<CallId> {
+        self.previous.filter(|(_, status)| !status.ended_well()).map(|(id, _)| id)
+    }
+}
+
 /// A call as it is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct NewCall<'a> {
@@ -167,15 +174,14 @@ impl Tx {
             iteration,
             turn: context.turns + 1,
         };
-        let retry_of = context.previous.filter(|(_, status)| !status.ended_well()).map(|(id, _)| id);
         let request = self.body(&context.task, new.body).await?;
-        self.call_insert(context, &call, new, &request, Some((upstream, model)), retry_of).await?;
+        self.call_insert(context, &call, new, &request, (upstream, model)).await?;
         let event = Event::begun(
             EventKind::LlmCall,
             call.op,
             json!({
                 "call": call.id, "turn": call.turn, "upstream": upstream, "model": model,
-                "asked_model": short(new.asked_model), "stream": new.stream, "retry_of": retry_of, "headers": new.headers,
+                "asked_model": short(new.asked_model), "stream": new.stream, "retry_of": context.retry_of(), "headers": new.headers,
             }),
         );
         self.leaf(event.by(Actor::Sandbox).task(call.task).run(run).iteration(iteration).body("request", request))
@@ -237,8 +243,7 @@ impl Tx {
         call: &CallRef,
         new: NewCall<'_>,
         request: &BodyRef,
-        target: Option<(&str, &str)>,
-        retry_of: Option<CallId>,
+        target: (&str, &str),
     ) -> Result<(), StoreError> {
         let now = self.now_text();
         sqlx::query(
@@ -253,10 +258,10 @@ impl Tx {
         .bind(call.turn)
         .bind(call.op.to_string())
         .bind(short(new.asked_model))
-        .bind(target.map(|t| t.0))
-        .bind(target.map(|t| t.1))
+        .bind(target.0)
+        .bind(target.1)
         .bind(new.stream)
-        .bind(retry_of.map(|c| c.to_string()))
+        .bind(context.retry_of().map(|c| c.to_string()))
         .bind(&request.commitment)
         .bind(request.size.cast_signed())
         .bind(now)

@@ -17,8 +17,8 @@ pub struct RequestError(#[from] serde_json::Error);
 pub struct ToolResult<'a> {
     /// The id of the tool call.
     pub tool_call_id: Cow<'a, str>,
-    /// The content, as sent: a JSON string or an array of parts.
-    pub content: &'a str,
+    /// Where its content stands in the body, a JSON string or an array of parts; empty if there is none.
+    pub content_at: Range<usize>,
 }
 
 /// A view of a request.
@@ -34,9 +34,15 @@ pub struct ChatRequest<'a> {
     pub tools: Vec<Cow<'a, str>>,
     /// Results of tool calls, oldest first.
     pub tool_results: Vec<ToolResult<'a>>,
-    body: &'a [u8],
+    splice: Splice,
+}
+
+/// Where a request is rewritten for its upstream.
+#[derive(Debug, Clone)]
+pub struct Splice {
     model_at: Range<usize>,
     stream_options_at: Option<Range<usize>>,
+    lacks_usage: bool,
 }
 
 impl<'a> ChatRequest<'a> {
@@ -48,26 +54,37 @@ impl<'a> ChatRequest<'a> {
         if model.0.is_empty() {
             return Err(serde_json::Error::custom("`model` is empty").into());
         }
-        let usage: Option<StreamOptions> = top.stream_options.map(|o| serde_json::from_str(o.get())).transpose()?.flatten();
+        let usage: Option<StreamOptions> =
+            top.stream_options.map(|o| serde_json::from_str(o.get())).transpose()?.flatten();
+        let include_usage = usage.is_some_and(|o| o.include_usage);
         Ok(Self {
             model: model.0,
             stream: top.stream,
-            include_usage: usage.is_some_and(|o| o.include_usage),
+            include_usage,
             tools: top.tools.into_iter().filter_map(|t| t.function.map(|f| f.name.0)).collect(),
-            tool_results: top.messages.into_iter().filter_map(Message::tool_result).collect(),
-            body,
-            model_at: span(body, top.model),
-            stream_options_at: top.stream_options.map(|o| span(body, o)),
+            tool_results: top.messages.into_iter().filter_map(|m| m.tool_result(body)).collect(),
+            splice: Splice {
+                model_at: span(body, top.model),
+                stream_options_at: top.stream_options.map(|o| span(body, o)),
+                lacks_usage: top.stream && !include_usage,
+            },
         })
     }
 
-    /// The request with another model name; `include_usage` also asks for token counts at the end of a stream. All
-    /// else stays as it was sent.
-    pub fn rewrite(&self, model: &str, include_usage: bool) -> Vec<u8> {
+    /// Where the request is rewritten.
+    pub fn splice(&self) -> &Splice {
+        &self.splice
+    }
+}
+
+impl Splice {
+    /// The request `body`, from which this was read, with another model name; `include_usage` also asks for token
+    /// counts at the end of a stream. All else stays as it was sent.
+    pub fn rewrite(&self, body: &[u8], model: &str, include_usage: bool) -> Vec<u8> {
         const USAGE: &[u8] = br#"{"include_usage":true}"#;
-        let mut out = Vec::with_capacity(self.body.len() + model.len() + 64);
+        let mut out = Vec::with_capacity(body.len() + model.len() + 64);
         let mut edits: Vec<(Range<usize>, Vec<u8>)> = vec![(self.model_at.clone(), json_string(model))];
-        if include_usage && self.stream && !self.include_usage {
+        if include_usage && self.lacks_usage {
             match &self.stream_options_at {
                 Some(at) => edits.push((at.clone(), USAGE.to_vec())),
                 None => {
@@ -79,11 +96,11 @@ impl<'a> ChatRequest<'a> {
         edits.sort_by_key(|(at, _)| (at.start, at.end));
         let mut from = 0;
         for (at, text) in edits {
-            out.extend_from_slice(&self.body[from..at.start]);
+            out.extend_from_slice(&body[from..at.start]);
             out.extend_from_slice(&text);
             from = at.end;
         }
-        out.extend_from_slice(&self.body[from..]);
+        out.extend_from_slice(&body[from..]);
         out
     }
 }
@@ -150,9 +167,12 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    fn tool_result(self) -> Option<ToolResult<'a>> {
+    fn tool_result(self, body: &[u8]) -> Option<ToolResult<'a>> {
         (self.role.0 == "tool").then_some(())?;
-        Some(ToolResult { tool_call_id: self.tool_call_id?.0, content: self.content.map_or("null", RawValue::get) })
+        Some(ToolResult {
+            tool_call_id: self.tool_call_id?.0,
+            content_at: self.content.map_or(0..0, |c| span(body, c)),
+        })
     }
 }
 
@@ -268,21 +288,24 @@ mod tests {
         let r = ChatRequest::parse(BODY.as_bytes()).unwrap();
         assert_eq!((r.model.as_ref(), r.stream, r.include_usage), ("up/m1", true, false));
         assert_eq!(r.tools, ["exec"]);
-        let results = [ToolResult { tool_call_id: "c\n1".into(), content: r#"[{"type":"text","text":"r"}]"# }];
-        assert_eq!(r.tool_results, results);
+        let [result] = r.tool_results.as_slice() else { panic!("one result") };
+        assert_eq!(
+            (&*result.tool_call_id, &BODY[result.content_at.clone()]),
+            ("c\n1", r#"[{"type":"text","text":"r"}]"#)
+        );
     }
 
     #[test]
     fn a_rewrite_touches_only_its_fields() {
         let r = ChatRequest::parse(BODY.as_bytes()).unwrap();
-        let out = String::from_utf8(r.rewrite("a\"b", false)).unwrap();
+        let out = String::from_utf8(r.splice().rewrite(BODY.as_bytes(), "a\"b", false)).unwrap();
         assert_eq!(out, BODY.replace(r#""up/m\u0031""#, r#""a\"b""#));
-        let out = String::from_utf8(r.rewrite("m", true)).unwrap();
+        let out = String::from_utf8(r.splice().rewrite(BODY.as_bytes(), "m", true)).unwrap();
         assert_eq!(out, BODY.replace(r#""up/m\u0031""#, r#""m","stream_options":{"include_usage":true}"#));
         assert!(ChatRequest::parse(out.as_bytes()).unwrap().include_usage);
         for options in [r#"{"include_usage":false}"#, "null", "{}"] {
             let body = format!(r#"{{"stream_options":{options},"stream":true,"model":"a","messages":[]}}"#);
-            let out = ChatRequest::parse(body.as_bytes()).unwrap().rewrite("b", true);
+            let out = ChatRequest::parse(body.as_bytes()).unwrap().splice().rewrite(body.as_bytes(), "b", true);
             let again = r#"{"stream_options":{"include_usage":true},"stream":true,"model":"b","messages":[]}"#;
             assert_eq!(String::from_utf8(out).unwrap(), again);
         }
