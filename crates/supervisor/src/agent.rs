@@ -34,8 +34,10 @@ impl Agent {
     pub(crate) fn start(command: &[OsString]) -> Result<Self, (u8, String)> {
         let Some((program, arguments)) = command.split_first() else { return Err((127, "no program".to_owned())) };
         make_home();
-        let child = Command::new(program).args(arguments).stdin(Stdio::null()).process_group(0).spawn();
-        let child = child.map_err(|e| {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).process_group(0);
+        sys::unblock_in_child(&mut command);
+        let child = command.spawn().map_err(|e| {
             let code = if e.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
             (code, format!("cannot start {}: {e}", program.display()))
         })?;

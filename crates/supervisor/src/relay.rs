@@ -61,6 +61,7 @@ struct Connection {
     held_since: Instant,
     retry_at: Instant,
     pause: Duration,
+    was_refused: bool,
     agent_interest: EventFlags,
     gateway_interest: EventFlags,
 }
@@ -173,6 +174,7 @@ impl<'a> Relay<'a> {
                 held_since: now,
                 retry_at: now,
                 pause: BACKOFF_FIRST,
+                was_refused: false,
                 agent_interest: EventFlags::empty(),
                 gateway_interest: EventFlags::empty(),
             });
@@ -226,8 +228,9 @@ impl Connection {
     /// Copies in both directions; `false` when it is done.
     fn advance(&mut self, socket: &std::path::Path) -> io::Result<bool> {
         if self.gateway.is_none() {
-            self.up.fill(&mut self.agent)?;
-            if self.up.ended {
+            while self.up.fill(&mut self.agent)? {}
+            // One that finds the gateway at once may close its sending half before that.
+            if self.up.ended && self.was_refused {
                 return Ok(false);
             }
             if !self.dial(socket) {
@@ -266,6 +269,7 @@ impl Connection {
             self.gateway = Some(stream);
             return true;
         }
+        self.was_refused = true;
         self.retry_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(BACKOFF_LAST);
         false

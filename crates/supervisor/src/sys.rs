@@ -1,11 +1,15 @@
 //! The few system calls that need `unsafe`. Everything else goes through std and rustix.
 
-#![expect(unsafe_code, reason = "signalfd, the signal mask, close_range and kill(-1) have no safe wrapper")]
+#![expect(unsafe_code, reason = "signalfd, the signal mask, close_range, pre_exec and kill(-1) have no safe wrapper")]
 
 use std::{
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
 };
 
 /// Signals that are passed on to the agent.
@@ -16,7 +20,7 @@ const PASSED_ON: [libc::c_int; 6] =
 pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks the signals and opens the descriptor. Children get an empty mask from std when they are started.
+    /// Blocks the signals and opens the descriptor. Children need [`unblock_in_child`].
     pub(crate) fn take() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set that the later calls read; all pointers are to live locals, and the
@@ -52,6 +56,22 @@ impl Signals {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Gives the child an empty signal mask: std passes our own on, and an agent that starts with SIGTERM blocked would
+/// never end politely.
+pub(crate) fn unblock_in_child(command: &mut Command) {
+    // SAFETY: between fork and exec the closure calls only sigemptyset and sigprocmask, which are async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(set.as_mut_ptr());
+            match libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
     }
 }
 
