@@ -11,24 +11,34 @@
 
 mod checkpoint;
 mod commitment;
+mod diagnose;
+mod diff;
 mod edge;
 mod error;
+mod evidence;
+mod files;
 mod history;
 mod key;
+mod known;
 mod leaf;
 mod log;
 mod recover;
+mod report;
 mod tiles;
 mod tree;
+mod verify;
 mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use commitment::{commitment, commitment_matches};
 pub use error::AuditError;
 pub use key::{LogKey, VerifierKey};
+pub use known::{Known, KnownFolder};
 pub use leaf::{HASH_BYTES, Hash, canonical, leaf_hash, node_hash};
 pub use log::{Log, MAX_LEAF_BYTES};
+pub use report::{Finding, Problem, Report, Span};
 pub use tiles::{TILE_WIDTH, Tile, TileKind};
 pub use tree::{
     CompactRange, Subtree, consistency_proof, inclusion_proof, root_from_leaves, verify_consistency, verify_inclusion,
 };
+pub use verify::{VerifyOptions, verify};

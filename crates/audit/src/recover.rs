@@ -8,11 +8,12 @@
 use crate::{
     AuditError, Checkpoint, Hash, VerifierKey,
     edge::Edge,
+    files::Files,
     history::History,
     leaf::leaf_hash,
     log::{CHECKPOINT_FILE, entries},
     tiles::{TILE_WIDTH, Tile, TileKind},
-    writer::{TEMP_SUFFIX, read_optional, remove_optional},
+    writer::{read_optional, remove_optional},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,8 +23,6 @@ use std::{
 
 /// Full bundles at the end whose entries are read and hashed when the log is opened.
 const CHECKED_BUNDLES: u64 = 16;
-/// Depth of folders below `tile` (a 64-bit index has at most seven groups, then `.p`).
-const MAX_DEPTH: usize = 10;
 
 /// What was found whole.
 pub(crate) struct Recovered {
@@ -40,7 +39,6 @@ pub(crate) struct Recovered {
 /// Brings the folder into a consistent state and reads the right edge of the log.
 pub(crate) fn recover(dir: &Path, key: &VerifierKey) -> Result<Recovered, AuditError> {
     fs::create_dir_all(dir).map_err(AuditError::io("create", dir))?;
-    remove_optional(&dir.join(format!("{CHECKPOINT_FILE}{TEMP_SUFFIX}")))?;
     let (mut history, mut signed) = History::open(dir, key)?;
     // A checkpoint that its own history lacks is still a promise.
     if let Some(published) = published(dir, key)?
@@ -51,7 +49,10 @@ pub(crate) fn recover(dir: &Path, key: &VerifierKey) -> Result<Recovered, AuditE
     }
     let newest = signed.last().cloned();
     let signed_size = newest.as_ref().map_or(0, Checkpoint::size);
-    let files = tile_files(dir)?;
+    let Files { tiles: files, temporary, .. } = Files::list(dir)?;
+    for name in temporary {
+        remove_optional(&dir.join(name))?;
+    }
     let size = whole_size(dir, &files, signed_size)?;
     let partials = drop_unsigned(dir, &files, signed_size)?;
     let edge = read_edge(dir, size, signed_size)?;
@@ -78,34 +79,6 @@ pub(crate) fn recover(dir: &Path, key: &VerifierKey) -> Result<Recovered, AuditE
 fn published(dir: &Path, key: &VerifierKey) -> Result<Option<Checkpoint>, AuditError> {
     let bytes = read_optional(&dir.join(CHECKPOINT_FILE))?;
     Ok(bytes.and_then(|b| String::from_utf8(b).ok()).and_then(|note| Checkpoint::open(&note, key).ok()))
-}
-
-/// Every tile file with its length; unfinished files are removed on the way, foreign ones left alone.
-fn tile_files(dir: &Path) -> Result<BTreeMap<Tile, u64>, AuditError> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![(dir.join("tile"), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        let listing = match fs::read_dir(&folder) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            listing => listing.map_err(AuditError::io("list", &folder))?,
-        };
-        for item in listing {
-            let item = item.map_err(AuditError::io("list", &folder))?;
-            let meta = item.metadata().map_err(AuditError::io("inspect", &item.path()))?;
-            if meta.is_dir() && depth < MAX_DEPTH {
-                folders.push((item.path(), depth + 1));
-            } else if item.file_name().to_string_lossy().ends_with(TEMP_SUFFIX) {
-                remove_optional(&item.path())?;
-            } else if let Some(tile) = tile_of(dir, &item.path()).filter(|_| meta.is_file()) {
-                files.insert(tile, meta.len());
-            }
-        }
-    }
-    Ok(files)
-}
-
-fn tile_of(dir: &Path, path: &Path) -> Option<Tile> {
-    path.strip_prefix(dir).ok()?.to_str()?.parse().ok()
 }
 
 /// The largest size up to which every file is whole.
