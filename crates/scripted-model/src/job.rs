@@ -190,19 +190,20 @@ impl<'a> Job<'a> {
     }
 
     fn settled(&mut self, results: Vec<String>) -> Step<Vec<Decided>> {
-        let mut told = None;
+        let mut told: Option<&str> = None;
         let mut all = Vec::new();
         for result in results {
-            let text = if is_pending(&result) {
-                match told {
-                    Some(words) => words,
-                    None => *told.insert(self.decision()?),
+            let decided = match (settled_at_once(&result), told) {
+                (Some(how), _) => Decided { how, text: result },
+                (None, Some(words)) => {
+                    Decided { how: decision_in(words).unwrap_or(How::Failed), text: words.to_owned() }
                 }
-                .to_owned()
-            } else {
-                result
+                (None, None) => {
+                    let words = *told.insert(self.decision()?);
+                    Decided { how: decision_in(words).unwrap_or(How::Failed), text: words.to_owned() }
+                }
             };
-            all.push(Decided { how: how(&text), text });
+            all.push(decided);
         }
         Ok(all)
     }
@@ -211,7 +212,7 @@ impl<'a> Job<'a> {
     fn decision(&mut self) -> Step<&'a str> {
         loop {
             let words = self.end_turn("I have asked and wait for the decision. I end my turn here.")?;
-            if outcome(words).is_some() {
+            if decision_in(words).is_some() {
                 return Ok(words);
             }
         }
@@ -272,19 +273,11 @@ fn background_session(result: &str) -> Option<&str> {
     rest.split(|c: char| c == ')' || c == ',' || c.is_whitespace()).next().filter(|s| !s.is_empty())
 }
 
-fn is_pending(result: &str) -> bool {
-    let lower = result.to_lowercase();
-    lower.contains("pending") || lower.contains("end your turn")
-}
-
-/// How the lines begin that tell of a decision.
-const LINES: &[(&str, How)] = &[
+/// How the lines begin that tell of a decision when the agent is started again.
+const DECISIONS: &[(&str, How)] = &[
     ("approved, but", How::Failed),
     ("approved", How::Approved),
-    ("already approved", How::Approved),
-    ("already installed", How::Approved),
     ("denied", How::Denied),
-    ("already denied", How::Denied),
     ("not granted", How::Suggested),
     ("answer by", How::Answered),
     ("nobody decided in time", How::Failed),
@@ -292,14 +285,31 @@ const LINES: &[(&str, How)] = &[
     ("withdrawn", How::Failed),
 ];
 
-fn how(text: &str) -> How {
-    outcome(text).unwrap_or(How::Failed)
-}
+/// What the first line of a tool's answer holds when it needs no waiting.
+const AT_ONCE: &[(&str, How)] = &[
+    ("already approved", How::Approved),
+    ("already installed", How::Approved),
+    ("already has", How::Approved),
+    ("already denied", How::Denied),
+    ("already refused", How::Denied),
+    ("already answered", How::Suggested),
+    ("could not be prepared", How::Failed),
+    ("withdrawn", How::Failed),
+    ("not done", How::Failed),
+];
 
 /// What the first line that tells of a decision says.
-fn outcome(text: &str) -> Option<How> {
-    text.lines().map(|line| line.trim().to_lowercase()).find_map(|line| {
-        let told = LINES.iter().find(|(start, _)| line.starts_with(start));
-        told.map(|(_, how)| *how)
+fn decision_in(words: &str) -> Option<How> {
+    words.lines().find_map(|line| {
+        let line = line.trim().to_lowercase();
+        DECISIONS.iter().find(|(start, _)| line.starts_with(start)).map(|(_, how)| *how)
     })
+}
+
+/// What a tool's answer decides by itself; none if it must be waited for.
+fn settled_at_once(answer: &str) -> Option<How> {
+    let first = answer.lines().next().unwrap_or_default().to_lowercase();
+    let known = AT_ONCE.iter().find(|(part, _)| first.contains(part)).map(|(_, how)| *how);
+    let waits = answer.to_lowercase().contains("end your turn");
+    known.or(if waits { None } else { Some(How::Failed) })
 }

@@ -4,8 +4,8 @@ use crate::agent::{Agent, Model};
 use scripted_model::{Options, scripts::TABLE};
 use serde_json::{Value, json};
 
-const PENDING: &str =
-    "pending: your request is with a person now. End your turn; you will be resumed with the decision.";
+const PENDING: &str = "Request req_1 is waiting for a person. End your turn now: call no further tool and do not work \
+                       around it. You will be resumed in this session, with the same workspace, and told the outcome.";
 
 /// Tools of a machine without matplotlib until it is granted.
 fn machine(granted: bool) -> impl FnMut(&str, &Value) -> String {
@@ -124,14 +124,20 @@ async fn an_answer_at_once_needs_no_second_turn() {
     let mut agent = Agent::new(&model, "unknown-package");
     let run = |tool: &str, arguments: &Value| match tool {
         "taskforge__request_packages" if arguments.to_string().contains("no-such") => {
-            "Could not be resolved: no such package".into()
+            "Request req_1 could not be prepared, and nothing was installed: no such package".into()
         }
-        "taskforge__request_packages" => "Already installed: six.".into(),
+        "taskforge__request_packages" => "Nothing to do: six is already installed.".into(),
         _ => String::from("ok"),
     };
     agent.turn("Go.", run).await;
     let notes: Vec<_> = agent.called("write").iter().map(|w| w["content"].clone()).collect();
-    assert_eq!(notes, [json!("Could not be resolved: no such package"), json!("Already installed: six.")]);
+    assert_eq!(
+        notes,
+        [
+            json!("Request req_1 could not be prepared, and nothing was installed: no such package"),
+            json!("Nothing to do: six is already installed.")
+        ]
+    );
 }
 
 #[tokio::test]
