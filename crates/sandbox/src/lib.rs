@@ -21,6 +21,7 @@ macro_rules! crash_point {
 }
 
 pub mod agent;
+mod backup;
 pub mod docker;
 pub mod error;
 pub mod lifecycle;

@@ -178,7 +178,6 @@ impl Sandboxes {
     /// Makes sure that the container of this iteration exists and has been started, whatever an earlier call or a
     /// crash left; an older iteration's container is stopped and removed first. The volumes are made if needed.
     pub async fn ensure(&self, spec: &SandboxSpec) -> Result<Ensured, Error> {
-        let mut started = false;
         for _ in 0..ENSURE_STEPS {
             let Some(found) = self.find(&spec.task).await? else {
                 self.create(spec).await?;
@@ -191,12 +190,12 @@ impl Sandboxes {
             match found.status {
                 Status::CREATED => {
                     self.start(&found.id).await?;
-                    started = true;
+                    return Ok(Ensured::Started);
                 }
-                Status::EXITED => return Ok(if started { Ensured::Started } else { Ensured::Ended }),
+                Status::EXITED => return Ok(Ensured::Ended),
                 Status::DEAD | Status::REMOVING => self.discard(&found.id).await?,
                 Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::EMPTY | Status::STOPPING => {
-                    return Ok(if started { Ensured::Started } else { Ensured::Adopted });
+                    return Ok(Ensured::Adopted);
                 }
             }
         }

@@ -148,7 +148,8 @@ impl SandboxSpec {
             auto_remove: Some(false),
             tmpfs: Some(HashMap::from([(
                 "/tmp".to_owned(),
-                format!("rw,exec,nosuid,nodev,mode=1777,size={}", limits.tmp_bytes),
+                // Owned by the user, because runc gives the mount the mode of the image's own folder.
+                format!("rw,exec,nosuid,nodev,mode=1777,uid={UID},gid={UID},size={}", limits.tmp_bytes),
             )])),
             mounts: Some(vec![
                 volume(docker.workspace_volume(&self.task), WORKSPACE),

@@ -193,7 +193,7 @@ impl Sandboxes {
     }
 
     /// Runs `work` with a container that has the volume at [`WORKSPACE`] and is never started, and removes it.
-    async fn with_helper<T, W>(
+    pub(crate) async fn with_helper<T, W>(
         &self,
         task: &TaskId,
         image: &str,
