@@ -34,7 +34,7 @@ pub(crate) fn check(file: &Text) -> Vec<Finding> {
                 ));
             }
             "dependencies" | "dev-dependencies" | "build-dependencies" => {
-                if !key.contains(".workspace") && !value.contains("workspace = true") {
+                if !key.contains(".workspace") && !value.contains("workspace = true") && !value.contains("path =") {
                     let what = format!("`{dependency}` is not taken from the workspace's list");
                     findings.push(Finding::error(&file.path, i + 1, what));
                 }
