@@ -70,7 +70,9 @@ impl fmt::Debug for Engine {
 /// The library installs its own subscriber, which prints to stdout, where there is none. One that drops everything is
 /// put in its place: the application's must be installed before.
 fn keep_stdout_clean() {
-    if !tracing::dispatcher::has_been_set() && tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::new()).is_err() {
+    if !tracing::dispatcher::has_been_set()
+        && tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::new()).is_err()
+    {
         tracing::debug!("a subscriber was installed just now");
     }
 }
@@ -238,12 +240,14 @@ impl Engine {
     pub async fn stats(&self) -> Result<Stats, EngineError> {
         let metrics = self.inner.client.get_system_metrics().await?;
         let depths = self.inner.client.get_queue_depths().await?;
+        let timers = file::timers(self.inner.gate.inner().get_pool()).await?;
         let (live, long) = self.inner.live.count();
         Ok(Stats {
             running: metrics.running_instances,
             done: metrics.completed_instances,
             failed: metrics.failed_instances,
-            queued_turns: depths.orchestrator_queue as u64,
+            timers,
+            queued_turns: (depths.orchestrator_queue as u64).saturating_sub(timers),
             queued_calls: depths.worker_queue as u64,
             live_calls: live as u64,
             live_long: long as u64,
@@ -279,7 +283,10 @@ impl Engine {
 fn message<T: serde::Serialize>(value: &T) -> Result<String, EngineError> {
     let text = serde_json::to_string(value).map_err(|e| EngineError::Input(e.to_string()))?;
     if text.len() > MAX_MESSAGE_BYTES {
-        return Err(EngineError::Input(format!("{} bytes are more than the {MAX_MESSAGE_BYTES} a message may have", text.len())));
+        return Err(EngineError::Input(format!(
+            "{} bytes are more than the {MAX_MESSAGE_BYTES} a message may have",
+            text.len()
+        )));
     }
     Ok(text)
 }

@@ -38,15 +38,30 @@ async fn clear_leases(pool: &SqlitePool) -> Result<(), sqlx::Error> {
 pub(crate) async fn next_turn(pool: &SqlitePool) -> Option<Duration> {
     let now = now_ms();
     let due: Result<Option<i64>, _> =
-        sqlx::query_scalar("SELECT MIN(visible_at) FROM orchestrator_queue WHERE visible_at > $1").bind(now).fetch_one(pool).await;
+        sqlx::query_scalar("SELECT MIN(visible_at) FROM orchestrator_queue WHERE visible_at > $1")
+            .bind(now)
+            .fetch_one(pool)
+            .await;
     until(now, due)
+}
+
+/// Messages that are not due: timers.
+pub(crate) async fn timers(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
+    let n: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM orchestrator_queue WHERE visible_at > $1")
+        .bind(now_ms())
+        .fetch_one(pool)
+        .await?;
+    Ok(u64::try_from(n).unwrap_or(0))
 }
 
 /// How long until the next delayed call is due.
 pub(crate) async fn next_call(pool: &SqlitePool) -> Option<Duration> {
     let now = now_ms();
     let due: Result<Option<i64>, _> =
-        sqlx::query_scalar("SELECT MIN(visible_at) FROM worker_queue WHERE visible_at > $1").bind(now).fetch_one(pool).await;
+        sqlx::query_scalar("SELECT MIN(visible_at) FROM worker_queue WHERE visible_at > $1")
+            .bind(now)
+            .fetch_one(pool)
+            .await;
     until(now, due)
 }
 
@@ -63,13 +78,20 @@ fn until(now: i64, due: Result<Option<i64>, sqlx::Error>) -> Option<Duration> {
 /// Extends the lease of a call that lives in this process, also when it has run out.
 pub(crate) async fn revive(pool: &SqlitePool, lock: &str, lease: Duration) -> Result<bool, sqlx::Error> {
     let until = now_ms().saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX));
-    let done = sqlx::query("UPDATE worker_queue SET locked_until = $1 WHERE lock_token = $2").bind(until).bind(lock).execute(pool).await?;
+    let done = sqlx::query("UPDATE worker_queue SET locked_until = $1 WHERE lock_token = $2")
+        .bind(until)
+        .bind(lock)
+        .execute(pool)
+        .await?;
     Ok(done.rows_affected() > 0)
 }
 
 /// Whether a start was accepted for this id whose run has not begun.
 pub(crate) async fn start_pending(pool: &SqlitePool, id: &str) -> Result<bool, sqlx::Error> {
-    let n: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM orchestrator_queue WHERE instance_id = $1").bind(id).fetch_one(pool).await?;
+    let n: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM orchestrator_queue WHERE instance_id = $1")
+        .bind(id)
+        .fetch_one(pool)
+        .await?;
     Ok(n > 0)
 }
 

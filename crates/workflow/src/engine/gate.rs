@@ -2,7 +2,7 @@
 //!
 //! - **One writer.** Every write takes the turn, so two writers never meet as `database is locked`.
 //! - **Wake-ups, not polling.** One waiting fetcher per queue stands in front; the others queue behind it and cost
-//!   nothing. It is woken by what enters the queue, by the next due time, or after [`CAP`].
+//!   nothing. It is woken by what enters the queue, by the next due time, or after [`super::front::CAP`].
 //! - **Acks that last.** A store error in an ack would fail the activity or the run for good; it is retried instead,
 //!   for [`ACK_PATIENCE`], since a full disk can stay full until a person comes.
 //! - **Leases of the living.** See [`super::live`].
@@ -12,7 +12,8 @@
 
 use super::{
     file,
-    live::{Ident, Live},
+    front::Front,
+    live::{Ident, Live, call_of},
 };
 use async_trait::async_trait;
 use duroxide::{
@@ -22,17 +23,14 @@ use duroxide::{
         ScheduledActivityIdentifier, SessionFetchConfig, TagFilter, WorkItem, sqlite::SqliteProvider,
     },
 };
-use serde::Deserialize;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Mutex, MutexGuard, Notify, watch},
-    time::{Instant, sleep, timeout, timeout_at},
+    sync::{Mutex, MutexGuard, watch},
+    time::{Instant, sleep, timeout_at},
 };
 
 /// The tag of calls in the long lane.
 pub(super) const LONG: &str = "long";
-/// Longest sleep of a fetcher that nothing woke: a clock that jumped is noticed within this.
-const CAP: Duration = Duration::from_secs(5);
 /// First and longest pause between two tries of a write.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 /// How long an ack is tried.
@@ -41,13 +39,6 @@ const ACK_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 type R<T> = Result<T, ProviderError>;
-
-/// A queue's front: who waits at it, and what wakes them.
-#[derive(Default)]
-struct Front {
-    place: Mutex<()>,
-    wake: Notify,
-}
 
 /// See the module.
 pub(crate) struct Gate {
@@ -60,18 +51,6 @@ pub(crate) struct Gate {
     calls: Front,
     /// Counts runs that ended.
     ended: watch::Sender<u64>,
-}
-
-/// The part of a call's input that names it.
-#[derive(Deserialize)]
-struct Called {
-    key: String,
-    attempt: u32,
-}
-
-/// The name of one attempt of a call in [`Live`].
-pub(super) fn call_name(key: &str, attempt: u32) -> String {
-    format!("{key}#{attempt}")
 }
 
 /// Runs a write under the turn until it succeeds, fails for good, or patience ends.
@@ -109,7 +88,16 @@ fn injected(point: &str) -> R<()> {
 impl Gate {
     pub(crate) fn new(inner: SqliteProvider, live: Arc<Live>, long_slots: usize, lease: Duration) -> Self {
         let (ended, _) = watch::channel(0);
-        Self { inner, live, long_slots, lease, turn: Mutex::new(()), turns: Front::default(), calls: Front::default(), ended }
+        Self {
+            inner,
+            live,
+            long_slots,
+            lease,
+            turn: Mutex::new(()),
+            turns: Front::default(),
+            calls: Front::default(),
+            ended,
+        }
     }
 
     /// The library's provider, for reads.
@@ -135,7 +123,11 @@ impl Gate {
         Ok(())
     }
 
+    /// With no lease of its own the gate believes the file's, as a provider shared by processes must.
     async fn revive(&self, lock: &str) -> R<bool> {
+        if self.lease.is_zero() {
+            return Ok(false);
+        }
         let revived = file::revive(self.inner.get_pool(), lock, self.lease)
             .await
             .map_err(|e| ProviderError::retryable("revive", e.to_string()))?;
@@ -161,13 +153,22 @@ impl Gate {
         }
     }
 
-    async fn next_turn(&self, lock: Duration, filter: Option<&DispatcherCapabilityFilter>) -> R<Option<(OrchestrationItem, String, u32)>> {
+    async fn next_turn(
+        &self,
+        lock: Duration,
+        filter: Option<&DispatcherCapabilityFilter>,
+    ) -> R<Option<(OrchestrationItem, String, u32)>> {
         let _turn = self.turn.lock().await;
         injected("engine.turn.fetch")?;
         self.inner.fetch_orchestration_item(lock, Duration::ZERO, filter).await
     }
 
-    async fn next_call(&self, lease: Duration, session: Option<&SessionFetchConfig>, tags: &TagFilter) -> R<Option<(WorkItem, String, u32)>> {
+    async fn next_call(
+        &self,
+        lease: Duration,
+        session: Option<&SessionFetchConfig>,
+        tags: &TagFilter,
+    ) -> R<Option<(WorkItem, String, u32)>> {
         let _turn = self.turn.lock().await;
         injected("engine.call.fetch")?;
         self.revive_overdue().await?;
@@ -175,7 +176,7 @@ impl Gate {
         let tags = if full && matches!(tags, TagFilter::Any) { &TagFilter::DefaultOnly } else { tags };
         let fetched = self.inner.fetch_work_item(lease, Duration::ZERO, session, tags).await?;
         if let Some((WorkItem::ActivityExecute { instance, execution_id, id, input, tag, .. }, lock, _)) = &fetched {
-            let call = serde_json::from_str::<Called>(input).ok().map(|c| call_name(&c.key, c.attempt));
+            let call = call_of(input);
             let ident = Ident { instance: instance.clone(), execution: *execution_id, activity: *id };
             self.live.enter(ident, lock, call, tag.as_deref() == Some(LONG), lease);
         }
@@ -189,13 +190,6 @@ impl Gate {
             return true;
         }
         false
-    }
-
-    /// Sleeps at a front until it is woken, something is due, or `end`.
-    async fn rest(&self, front: &Front, due: Option<Duration>, end: Instant) {
-        let nap = due.unwrap_or(CAP).min(CAP).min(end.saturating_duration_since(Instant::now()));
-        // Both outcomes mean the same: look again.
-        drop(timeout(nap, front.wake.notified()).await);
     }
 
     fn left(&self, lock: &str) {
@@ -235,7 +229,7 @@ impl Provider for Gate {
             if Instant::now() >= end {
                 return Ok(None);
             }
-            self.rest(&self.turns, file::next_turn(self.inner.get_pool()).await, end).await;
+            self.turns.rest(file::next_turn(self.inner.get_pool()).await, end).await;
         }
     }
 
@@ -250,15 +244,20 @@ impl Provider for Gate {
         cancelled: Vec<ScheduledActivityIdentifier>,
     ) -> R<()> {
         fail::fail_point!("engine.turn.before");
-        let result = persist!(self, ACK_PATIENCE, "engine.turn.write", self.inner.ack_orchestration_item(
-            token,
-            execution,
-            history.clone(),
-            work.clone(),
-            turns.clone(),
-            metadata.clone(),
-            cancelled.clone(),
-        ));
+        let result = persist!(
+            self,
+            ACK_PATIENCE,
+            "engine.turn.write",
+            self.inner.ack_orchestration_item(
+                token,
+                execution,
+                history.clone(),
+                work.clone(),
+                turns.clone(),
+                metadata.clone(),
+                cancelled.clone(),
+            )
+        );
         fail::fail_point!("engine.turn.after");
         if result.is_ok() {
             for c in cancelled {
@@ -276,7 +275,12 @@ impl Provider for Gate {
     }
 
     async fn abandon_orchestration_item(&self, token: &str, delay: Option<Duration>, ignore: bool) -> R<()> {
-        let result = persist!(self, WRITE_PATIENCE, "engine.turn.abandon", self.inner.abandon_orchestration_item(token, delay, ignore));
+        let result = persist!(
+            self,
+            WRITE_PATIENCE,
+            "engine.turn.abandon",
+            self.inner.abandon_orchestration_item(token, delay, ignore)
+        );
         self.turns.wake.notify_one();
         result
     }
@@ -287,7 +291,12 @@ impl Provider for Gate {
 
     async fn enqueue_for_orchestrator(&self, item: WorkItem, delay: Option<Duration>) -> R<()> {
         fail::fail_point!("engine.enqueue.before");
-        let result = persist!(self, WRITE_PATIENCE, "engine.enqueue.write", self.inner.enqueue_for_orchestrator(item.clone(), delay));
+        let result = persist!(
+            self,
+            WRITE_PATIENCE,
+            "engine.enqueue.write",
+            self.inner.enqueue_for_orchestrator(item.clone(), delay)
+        );
         fail::fail_point!("engine.enqueue.after");
         self.turns.wake.notify_one();
         result
@@ -321,7 +330,7 @@ impl Provider for Gate {
             if Instant::now() >= end {
                 return Ok(None);
             }
-            self.rest(&self.calls, file::next_call(self.inner.get_pool()).await, end).await;
+            self.calls.rest(file::next_call(self.inner.get_pool()).await, end).await;
         }
     }
 
@@ -343,7 +352,8 @@ impl Provider for Gate {
     }
 
     async fn abandon_work_item(&self, token: &str, delay: Option<Duration>, ignore: bool) -> R<()> {
-        let result = persist!(self, WRITE_PATIENCE, "engine.call.abandon", self.inner.abandon_work_item(token, delay, ignore));
+        let result =
+            persist!(self, WRITE_PATIENCE, "engine.call.abandon", self.inner.abandon_work_item(token, delay, ignore));
         self.left(token);
         self.calls.wake.notify_one();
         result
@@ -356,7 +366,12 @@ impl Provider for Gate {
         persist!(self, WRITE_PATIENCE, "engine.session.clean", self.inner.cleanup_orphaned_sessions(idle))
     }
     async fn append_with_execution(&self, instance: &str, execution: u64, events: Vec<Event>) -> R<()> {
-        persist!(self, WRITE_PATIENCE, "engine.append", self.inner.append_with_execution(instance, execution, events.clone()))
+        persist!(
+            self,
+            WRITE_PATIENCE,
+            "engine.append",
+            self.inner.append_with_execution(instance, execution, events.clone())
+        )
     }
 
     async fn read(&self, instance: &str) -> R<Vec<Event>> {

@@ -1,8 +1,8 @@
 //! The adapter: an engine context as [`Durable`], and registered activities and workflows as engine handlers.
 
 use super::{
-    gate::{LONG, call_name},
-    live::Live,
+    gate::LONG,
+    live::{Live, call_name},
 };
 use crate::durable::{ActCx, Activity, Durable, Fault, Lane, Next, Policy, Workflow};
 use duroxide::{
@@ -55,7 +55,12 @@ impl fmt::Debug for Registry {
 impl Registry {
     /// An empty registry.
     pub fn new() -> Self {
-        Self { activities: ActivityRegistry::builder(), workflows: OrchestrationRegistry::builder(), live: Arc::default(), grace: GRACE }
+        Self {
+            activities: ActivityRegistry::builder(),
+            workflows: OrchestrationRegistry::builder(),
+            live: Arc::default(),
+            grace: GRACE,
+        }
     }
 
     /// How long a cancelled activity may take to end before it is dropped. Before the first [`Registry::activity`].
@@ -171,7 +176,12 @@ impl<W> Host<W> {
 }
 
 /// All attempts of one call.
-async fn attempts<A: Activity>(cx: OrchestrationContext, key: String, policy: Policy, input: Box<RawValue>) -> Result<A::Out, Fault> {
+async fn attempts<A: Activity>(
+    cx: OrchestrationContext,
+    key: String,
+    policy: Policy,
+    input: Box<RawValue>,
+) -> Result<A::Out, Fault> {
     let timeout_ms = u64::try_from(policy.timeout.as_millis()).unwrap_or(u64::MAX);
     let mut attempt = 1;
     loop {
@@ -249,7 +259,13 @@ impl<W: Workflow> Durable<W> for Host<W> {
 }
 
 /// Runs one attempt of an activity, and answers for it to the engine.
-async fn perform<A: Activity>(activity: &A, live: &Live, grace: Duration, cx: ActivityContext, text: &str) -> Result<String, String> {
+async fn perform<A: Activity>(
+    activity: &A,
+    live: &Live,
+    grace: Duration,
+    cx: ActivityContext,
+    text: &str,
+) -> Result<String, String> {
     let Envelope { key, attempt, timeout_ms, input } = decode::<Envelope<A::In>>(text).map_err(told)?;
     let cancel = live.token(&call_name(&key, attempt)).unwrap_or_else(|| cx.cancellation_token());
     let work = activity.run(ActCx { key, cancel: cancel.clone(), stopping: live.stopping.clone(), attempt }, input);

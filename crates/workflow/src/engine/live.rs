@@ -4,9 +4,13 @@
 //! what; the leases in the file only serve a process that died. Hence a lease that ran out while its call still lives
 //! (the machine slept, the disk was full) is revived instead of being given to a second run.
 
+use serde::Deserialize;
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
@@ -48,6 +52,23 @@ pub(crate) struct Live {
     parked: AtomicUsize,
     /// Told whenever a call ends or parks.
     pub(crate) changed: Notify,
+}
+
+/// The part of a call's input that names it.
+#[derive(Deserialize)]
+struct Called {
+    key: String,
+    attempt: u32,
+}
+
+/// The name of one attempt of a call.
+pub(super) fn call_name(key: &str, attempt: u32) -> String {
+    format!("{key}#{attempt}")
+}
+
+/// The name of the call that this input belongs to, if it is one of ours.
+pub(super) fn call_of(input: &str) -> Option<String> {
+    serde_json::from_str::<Called>(input).ok().map(|c| call_name(&c.key, c.attempt))
 }
 
 /// Milliseconds since 1970, the file's clock.
@@ -115,7 +136,12 @@ impl Live {
         let now = now_ms();
         let mut t = self.table();
         let overdue = |e: &Entry| e.until_ms <= now && !e.cancel.is_cancelled();
-        let dead: Vec<String> = t.calls.values().filter(|e| overdue(e) && e.renewed.elapsed() >= dead_after).map(|e| e.lock.clone()).collect();
+        let dead: Vec<String> = t
+            .calls
+            .values()
+            .filter(|e| overdue(e) && e.renewed.elapsed() >= dead_after)
+            .map(|e| e.lock.clone())
+            .collect();
         for lock in dead {
             if let Some(e) = t.by_lock.remove(&lock).and_then(|id| t.calls.remove(&id)) {
                 tracing::warn!(call = ?e.call, "a call lost its runner and will be run again");

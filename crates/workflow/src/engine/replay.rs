@@ -61,7 +61,8 @@ enum End {
 /// Replays one recorded execution against the registered code: every decision must be the recorded one.
 pub fn replay(registry: Registry, history: &History) -> Result<(), ReplayError> {
     let handlers = registry.workflows.build_result().map_err(ReplayError::Registry)?;
-    let Some(EventKind::OrchestrationStarted { name, version, input, .. }) = history.events.first().map(|e| &e.kind) else {
+    let Some(EventKind::OrchestrationStarted { name, version, input, .. }) = history.events.first().map(|e| &e.kind)
+    else {
         return Err(ReplayError::NoStart(history.run.clone()));
     };
     let (_, handler) = handlers.resolve_handler(name).ok_or_else(|| ReplayError::NoWorkflow(name.clone()))?;

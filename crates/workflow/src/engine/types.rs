@@ -148,7 +148,9 @@ pub struct Stats {
     pub done: u64,
     /// Runs that ended with a fault and are kept.
     pub failed: u64,
-    /// Messages for runs, timers that are not due included.
+    /// Timers that are not due.
+    pub timers: u64,
+    /// Messages for runs that are due and not yet taken up.
     pub queued_turns: u64,
     /// Calls that wait for a slot.
     pub queued_calls: u64,

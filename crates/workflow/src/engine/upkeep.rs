@@ -21,7 +21,9 @@ pub(super) async fn forever(gate: Arc<Gate>, keep: Duration) {
     loop {
         file::trim(gate.inner().get_pool()).await;
         match prune(&gate, keep).await {
-            Ok(pruned) if pruned != Pruned::default() => tracing::debug!(pruned.runs, pruned.executions, "the engine forgot ended runs"),
+            Ok(pruned) if pruned != Pruned::default() => {
+                tracing::debug!(pruned.runs, pruned.executions, "the engine forgot ended runs")
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the engine cannot forget ended runs"),
         }
