@@ -6,7 +6,6 @@ SHELL := /bin/bash
 export TASKFORGE_DATA_DIR ?= $(CURDIR)/.taskforge
 LISTEN ?= 127.0.0.1:8000
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
-# Settings of .env are read by the program itself, from the directory that it starts in.
 TASKFORGE := $(TARGET)/release/taskforge
 
 .PHONY: help
@@ -23,7 +22,7 @@ test: ## Every check and test, as in CI
 
 .PHONY: up
 up: build ## Start the server in the background on LISTEN (default 127.0.0.1:8000), configured by .env
-	@$(TASKFORGE) up --detach --listen $(LISTEN)
+	@scripts/with-env $(TASKFORGE) up --detach --listen $(LISTEN)
 
 .PHONY: setup
 setup: ## Install what is missing and start a Docker Engine if none answers
@@ -43,15 +42,14 @@ down: built ## Stop the server; waiting tasks stay as they are
 
 .PHONY: restart
 restart: build ## Stop the server and start it again
-	@$(TASKFORGE) down
-	@$(TASKFORGE) up --detach --listen $(LISTEN)
+	@scripts/with-env $(TASKFORGE) restart --listen $(LISTEN)
 
 .PHONY: logs
 logs: built ## Follow all logs
 	@$(TASKFORGE) logs
 
 .PHONY: logs-service
-logs-service: built ## Follow one log: make logs-service SERVICE=server
+logs-service: built ## Follow one log: make logs-service SERVICE=server (or events, or a task's id)
 	@test -n "$(SERVICE)" || { echo 'error: no SERVICE given' >&2; echo 'hint:  make logs-service SERVICE=server' >&2; exit 2; }
 	@$(TASKFORGE) logs "$(SERVICE)"
 
