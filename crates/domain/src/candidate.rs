@@ -32,6 +32,9 @@ pub struct Artefact {
     pub install_scripts: bool,
     /// Whether the agent named it; otherwise another package needs it.
     pub requested: bool,
+    /// npm only: the folders in which it lies (`node_modules/a/node_modules/b`), in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
 }
 
 /// A resolved request: what would be built.
@@ -123,6 +126,7 @@ mod tests {
             uploaded_at: None,
             install_scripts: false,
             requested: true,
+            places: Vec::new(),
         }
     }
 
