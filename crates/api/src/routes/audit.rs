@@ -78,7 +78,7 @@ pub(crate) async fn checkpoint(State(api): State<Api>, _: Identity) -> ApiResult
 #[utoipa::path(get, path = "/api/audit/files", operation_id = "list_log_files", tag = "audit",
     responses((status = 200, description = "The files", body = wire::LogFiles)))]
 pub(crate) async fn files(State(api): State<Api>) -> ApiResult<Json<wire::LogFiles>> {
-    let dir = api.store.log_dir().to_owned();
+    let (dir, key) = (api.store.log_dir().to_owned(), api.store.log_key().await?.to_string());
     let files = tokio::task::spawn_blocking(move || {
         let mut files = Vec::new();
         walk(&dir, "", 0, &mut files)?;
@@ -86,7 +86,7 @@ pub(crate) async fn files(State(api): State<Api>) -> ApiResult<Json<wire::LogFil
         Ok::<_, ApiError>(files)
     });
     let files = files.await.map_err(ApiError::internal)??;
-    Ok(Json(wire::LogFiles { installation: api.store.installation().to_string(), files }))
+    Ok(Json(wire::LogFiles { installation: api.store.installation().to_string(), key, files }))
 }
 
 fn walk(dir: &FilePath, prefix: &str, depth: usize, files: &mut Vec<wire::LogFile>) -> ApiResult<()> {

@@ -39,6 +39,8 @@ pub struct LogFile {
 pub struct LogFiles {
     /// The installation: what a client remembers its last verified checkpoint by.
     pub installation: String,
+    /// The log's public key, to be trusted on first use.
+    pub key: String,
     /// The files, by path.
     pub files: Vec<LogFile>,
 }

@@ -1,0 +1,172 @@
+//! The command line: a client of the API and nothing more, except for the commands that run or keep the server itself.
+//!
+//! stdout carries data, stderr the rest. `--json` gives one document, or one line per item where a command streams.
+
+mod approvals;
+mod audit_log;
+mod decide;
+mod doctor;
+mod exit;
+mod files;
+mod image;
+mod run;
+mod server;
+mod task;
+mod token;
+mod watch;
+
+pub use exit::{EXIT_CODES, Exit, Failure, Outcome};
+pub use server::{Hooks, Work};
+
+use crate::{client::Client, output::Out};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  taskforge up --detach
+  taskforge run \"Process sales.csv and write a summary\" --model openai/gpt-4o --file sales.csv
+  taskforge approvals list
+  taskforge task watch task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9
+  taskforge audit verify";
+
+/// AI agents in sealed containers: they ask, people decide, the log proves it.
+#[derive(Debug, Parser)]
+#[command(name = "taskforge", version, propagate_version = true, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Address of the server; otherwise the one that runs on the data directory.
+    #[arg(long, global = true, env = "TASKFORGE_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// The folder that holds everything [default: ./.taskforge if there is one, else ~/.taskforge].
+    #[arg(long, global = true, env = "TASKFORGE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Machine-readable output: one JSON document, or one line per item of a stream.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Global {
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        if let Some(dir) = &self.data_dir {
+            return dir.clone();
+        }
+        let here = PathBuf::from(".taskforge");
+        if here.is_dir() {
+            return here;
+        }
+        std::env::home_dir().map_or(here, |home| home.join(".taskforge"))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server.
+    Up(server::Up),
+    /// Stop the server; tasks stay as they are and go on after the next start.
+    Down,
+    /// Stop the server and start it again in the background.
+    Restart(server::Restart),
+    /// What runs: the server and the tasks that go on.
+    Ps,
+    /// How each part is.
+    Health,
+    /// Follow logs: all of them, or one of `server` and a task's id.
+    Logs(server::Logs),
+    /// Stop the server and remove what this installation owns, and nothing else.
+    Clean(server::Clean),
+    /// Take a consistent copy of everything.
+    Backup(server::Archive),
+    /// Put a backup back.
+    Restore(server::Archive),
+    /// Create a task, start it, watch it, decide its requests, and take its result.
+    Run(run::Run),
+    /// Tasks.
+    #[command(subcommand)]
+    Task(task::Task),
+    /// Requests of agents, and the decisions on them.
+    #[command(subcommand)]
+    Approvals(approvals::Approvals),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit_log::Audit),
+    /// Images.
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Tokens: who may use the API, and under which name.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Look for what is wrong, and say what to do.
+    Doctor,
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  taskforge completions bash > /etc/bash_completion.d/taskforge")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Everything a command needs.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) out: Out,
+    pub(crate) hooks: Hooks,
+}
+
+impl Context {
+    /// A client of the server, with the token that is at hand.
+    pub(crate) fn client(&self) -> Outcome<Client> {
+        Client::find(&self.global)
+    }
+}
+
+/// Runs a command line and says how the program ends.
+pub async fn run(cli: Cli, hooks: Hooks) -> Exit {
+    let out = Out::new(cli.global.json);
+    let context = Context { global: cli.global, out, hooks };
+    match dispatch(&context, cli.command).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if context.out.json {
+                eprintln!("{}", failure.json());
+            } else {
+                eprintln!("{failure}");
+            }
+            failure.exit
+        }
+    }
+}
+
+async fn dispatch(c: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Up(args) => server::up(c, args).await,
+        Command::Down => server::down(c).await,
+        Command::Restart(args) => server::restart(c, args).await,
+        Command::Ps => server::ps(c).await,
+        Command::Health => server::health(c).await,
+        Command::Logs(args) => server::logs(c, args).await,
+        Command::Clean(args) => server::clean(c, args).await,
+        Command::Backup(args) => server::backup(c, args).await,
+        Command::Restore(args) => server::restore(c, args).await,
+        Command::Run(args) => run::run(c, args).await,
+        Command::Task(command) => task::run(c, command).await,
+        Command::Approvals(command) => approvals::run(c, command).await,
+        Command::Audit(command) => audit_log::run(c, command).await,
+        Command::Image(command) => image::run(c, command).await,
+        Command::Token(command) => token::run(c, command).await,
+        Command::Doctor => doctor::run(c).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "taskforge", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    }
+}

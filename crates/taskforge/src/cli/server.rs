@@ -1,0 +1,373 @@
+//! Commands that run and keep the server itself.
+
+use super::{Context, Exit, Failure, Outcome, decide, doctor};
+use crate::{
+    client::{Client, Events},
+    output::{self, event},
+};
+use api::wire::{Health, Page, SignInCode, Task};
+use clap::Args;
+use futures::future::BoxFuture;
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, kill_process},
+};
+use serde::Deserialize;
+use std::{
+    fs::OpenOptions,
+    io::{IsTerminal, Read, Seek, SeekFrom},
+    net::SocketAddr,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// What the server does, given by `main`.
+pub type Work<A> = Box<dyn Fn(A) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+
+/// The server's side of these commands.
+pub struct Hooks {
+    /// Runs the server on a data directory and an address until it is told to stop.
+    pub up: Work<(PathBuf, String)>,
+    /// Removes all that the installation owns.
+    pub clean: Work<PathBuf>,
+    /// Writes a consistent copy of a data directory to a file.
+    pub backup: Work<(PathBuf, PathBuf)>,
+    /// Fills a data directory from a file.
+    pub restore: Work<(PathBuf, PathBuf)>,
+}
+
+/// Where the server listens unless told otherwise.
+const LISTEN: &str = "127.0.0.1:8000";
+/// How long a server may take to answer first: it may have to recover.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a server may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a log that are shown before it is followed.
+const LOG_TAIL: u64 = 16 << 10;
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  taskforge up\n  taskforge up --detach --listen 127.0.0.1:8000")]
+pub(super) struct Up {
+    /// Run in the background, and come back when it answers.
+    #[arg(long)]
+    detach: bool,
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDRESS", env = "TASKFORGE_LISTEN", default_value = LISTEN)]
+    listen: String,
+}
+
+/// Arguments of `restart`.
+#[derive(Debug, Args)]
+pub(super) struct Restart {
+    /// The address to listen on; otherwise the one before.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  taskforge logs\n  taskforge logs server --no-follow\n  taskforge logs events")]
+pub(super) struct Logs {
+    /// `server`, `events`, or a task's id; otherwise server and events.
+    service: Option<String>,
+    /// Print what there is, and end.
+    #[arg(long)]
+    no_follow: bool,
+}
+
+/// Arguments of `clean`.
+#[derive(Debug, Args)]
+pub(super) struct Clean {
+    /// Do not ask, also at a terminal.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A backup.
+#[derive(Debug, Args)]
+pub(super) struct Archive {
+    /// The file.
+    file: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Announcement {
+    address: SocketAddr,
+    pid: i32,
+}
+
+fn announced(dir: &Path) -> Option<Announcement> {
+    serde_json::from_slice(&std::fs::read(dir.join("server.json")).ok()?).ok()
+}
+
+/// Whether a server lives: it holds the lock. A process number alone could be another program's by now.
+fn is_running(dir: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().write(true).open(dir.join("lock")) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+}
+
+pub(super) async fn up(c: &Context, args: Up) -> Outcome {
+    let dir = c.global.data_dir();
+    if args.detach {
+        return detached(c, &dir, &args.listen).await;
+    }
+    (c.hooks.up)((dir, args.listen)).await?;
+    Ok(Exit::Ok)
+}
+
+async fn detached(c: &Context, dir: &Path, listen: &str) -> Outcome {
+    if is_running(dir) {
+        let at = announced(dir).map(|a| format!(" at http://{}", a.address)).unwrap_or_default();
+        return Err(Failure::new(
+            Exit::Conflict,
+            "already_running",
+            format!("a server runs on {} already{at}", dir.display()),
+        ));
+    }
+    std::fs::create_dir_all(dir)?;
+    let log = dir.join("server.log");
+    let mut child = spawn(dir, listen, &log)?;
+    let deadline = Instant::now() + START_PATIENCE;
+    let server = loop {
+        if let Some(status) = child.try_wait()? {
+            return Err(Failure::failed(format!("the server ended at once ({status}): {}", last_words(&log))));
+        }
+        if let Some(server) = announced(dir).filter(|s| u32::try_from(s.pid) == Ok(child.id())) {
+            break server;
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::failed(format!("the server does not answer after {} s", START_PATIENCE.as_secs()))
+                .hint(format!("look at {}", log.display())));
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    greet(c, &server).await
+}
+
+fn spawn(dir: &Path, listen: &str, log: &Path) -> Outcome<Child> {
+    let output = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--data-dir").arg(dir).args(["up", "--listen", listen]);
+    // Its own process group: a Ctrl-C at this terminal is not for the server.
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+    Ok(command.spawn()?)
+}
+
+async fn greet(c: &Context, server: &Announcement) -> Outcome {
+    let base = format!("http://{}", server.address);
+    let global = super::Global { server: Some(base.clone()), ..c.global.clone() };
+    let code: SignInCode = Client::find(&global)?.post("/api/sign-in/codes").await?;
+    if c.out.json {
+        let link = format!("{base}{}#{}", code.path, code.code);
+        c.out.document(&serde_json::json!({"address": server.address, "pid": server.pid, "sign_in": link}))?;
+        return Ok(Exit::Ok);
+    }
+    c.out.line(&format!("TaskForge listens on {base} (process {})", server.pid));
+    c.out.line(&format!("  sign in   {base}{}#{}   (once, within 10 minutes)", code.path, code.code));
+    c.out.line(&format!("  API docs  {base}/docs"));
+    c.out.line("  look      taskforge doctor");
+    c.out.line("  next      taskforge run \"Say hello in hello.txt\" --model PROVIDER/MODEL");
+    Ok(Exit::Ok)
+}
+
+/// The last error line of a log, or its last line.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let last = lines.iter().rev().take(5).rev().copied().collect::<Vec<_>>().join("\n");
+    if last.is_empty() { format!("{} is empty", log.display()) } else { last }
+}
+
+pub(super) async fn down(c: &Context) -> Outcome {
+    let stopped = stop(&c.global.data_dir()).await?;
+    if c.out.json {
+        c.out.document(&serde_json::json!({"stopped": stopped}))?;
+    } else {
+        c.out.line(if stopped {
+            "the server is stopped; tasks go on after the next `taskforge up`"
+        } else {
+            "no server runs"
+        });
+    }
+    Ok(Exit::Ok)
+}
+
+/// Stops the server, if one runs, and waits for its end.
+async fn stop(dir: &Path) -> Outcome<bool> {
+    if !is_running(dir) {
+        return Ok(false);
+    }
+    let server = announced(dir).and_then(|s| Pid::from_raw(s.pid));
+    let pid = server.ok_or_else(|| {
+        Failure::failed(format!("a server runs on {}, but server.json does not say which process", dir.display()))
+            .hint("it may be starting: try again")
+    })?;
+    kill_process(pid, Signal::TERM).map_err(|e| {
+        Failure::failed(format!("the server (process {}) cannot be stopped: {e}", pid.as_raw_nonzero()))
+    })?;
+    let deadline = Instant::now() + STOP_PATIENCE;
+    while is_running(dir) {
+        if Instant::now() > deadline {
+            return Err(Failure::failed(format!(
+                "the server (process {}) has not ended after {} s",
+                pid.as_raw_nonzero(),
+                STOP_PATIENCE.as_secs()
+            )));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(true)
+}
+
+pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
+    let dir = c.global.data_dir();
+    let before = announced(&dir).map(|s| s.address.to_string());
+    stop(&dir).await?;
+    let listen = args.listen.or(before).unwrap_or_else(|| LISTEN.to_owned());
+    detached(c, &dir, &listen).await
+}
+
+pub(super) async fn ps(c: &Context) -> Outcome {
+    let client = c.client()?;
+    let health: Health = client.get("/api/system/health").await?;
+    let mut going: Vec<Task> = Vec::new();
+    for status in ["starting", "running", "waiting", "building", "paused"] {
+        let mut cursor = String::new();
+        loop {
+            let page: Page<Task> =
+                client.get(&format!("/api/tasks?status={status}&limit={}{cursor}", api::MAX_PAGE)).await?;
+            going.extend(page.items);
+            match page.next_cursor {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+    }
+    if c.out.json {
+        c.out.document(&serde_json::json!({"server": client.base(), "ok": health.ok, "tasks": going}))?;
+        return Ok(Exit::Ok);
+    }
+    c.out.line(&format!(
+        "server  {}  {}",
+        client.base(),
+        if health.ok { "ok" } else { "needs a look: taskforge health" }
+    ));
+    if going.is_empty() {
+        c.out.line("no task goes on");
+    } else {
+        output::task::list(c.out, &going, jiff::Timestamp::now());
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn health(c: &Context) -> Outcome {
+    let health: Health = c.client()?.get("/api/system/health").await?;
+    if c.out.json {
+        c.out.document(&health)?;
+    } else {
+        doctor::print(c, &health.checks);
+    }
+    Ok(if health.ok { Exit::Ok } else { Exit::Failed })
+}
+
+pub(super) async fn logs(c: &Context, args: Logs) -> Outcome {
+    let path = c.global.data_dir().join("server.log");
+    match args.service.as_deref() {
+        Some("server") => server_log(c, &path, !args.no_follow).await,
+        Some("events") => events(c, !args.no_follow).await,
+        Some(task) if task.starts_with("task_") => super::task::run(c, super::task::Task::logs(task)).await,
+        Some(other) => {
+            Err(Failure::usage(format!("there is no service {other:?}")).hint("server, events, or a task's id"))
+        }
+        None if args.no_follow => server_log(c, &path, false).await,
+        None => {
+            tokio::select! {
+                end = server_log(c, &path, true) => end,
+                end = events(c, true) => end,
+            }
+        }
+    }
+}
+
+async fn events(c: &Context, follow: bool) -> Outcome {
+    let client = c.client()?;
+    let page: Page<api::wire::Event> = client.get("/api/audit/entries?tail=true&limit=20").await?;
+    for e in &page.items {
+        if c.out.json { c.out.item(e)? } else { c.out.line(&event::log_line(c.out, e)) }
+    }
+    let mut stream = Events::new(&client, "/api/events".to_owned(), page.items.last().map(|e| e.index));
+    while follow {
+        let e = stream.next().await?;
+        if c.out.json { c.out.item(&e)? } else { c.out.line(&event::log_line(c.out, &e)) }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints the end of the server's log and what is added to it.
+async fn server_log(c: &Context, path: &Path, follow: bool) -> Outcome {
+    let mut file = std::fs::File::open(path).map_err(|e| {
+        Failure::failed(format!("cannot read {}: {e}", path.display()))
+            .hint("a server in the foreground logs to its own terminal")
+    })?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))?;
+    let mut rest = String::new();
+    loop {
+        let mut bytes = Vec::new();
+        file.by_ref().take(LOG_TAIL * 64).read_to_end(&mut bytes)?;
+        rest.push_str(&String::from_utf8_lossy(&bytes));
+        while let Some(end) = rest.find('\n') {
+            let line: String = rest.drain(..=end).collect();
+            let line = domain::text::visible(line.trim_end());
+            if c.out.json { c.out.item(&serde_json::json!({"server": line}))? } else { c.out.line(&line) }
+        }
+        if bytes.is_empty() {
+            if !follow {
+                return Ok(Exit::Ok);
+            }
+            tokio::time::sleep(PAUSE * 3).await;
+        }
+    }
+}
+
+pub(super) async fn clean(c: &Context, args: Clean) -> Outcome {
+    let dir = c.global.data_dir();
+    if !args.yes && std::io::stdin().is_terminal() {
+        let question = format!("remove {} with all tasks, images and the audit log? [y/N] > ", dir.display());
+        let answer = decide::read_line(&question).await?;
+        if !matches!(answer.as_deref().map(str::trim), Some("y" | "yes")) {
+            return Err(Failure::failed("nothing was removed"));
+        }
+    }
+    stop(&dir).await?;
+    (c.hooks.clean)(dir.clone()).await?;
+    said(c, "removed", &dir)
+}
+
+pub(super) async fn backup(c: &Context, args: Archive) -> Outcome {
+    (c.hooks.backup)((c.global.data_dir(), args.file.clone())).await?;
+    said(c, "written", &args.file)
+}
+
+pub(super) async fn restore(c: &Context, args: Archive) -> Outcome {
+    let dir = c.global.data_dir();
+    if is_running(&dir) {
+        return Err(Failure::new(Exit::Conflict, "already_running", format!("a server runs on {}", dir.display()))
+            .hint("stop it with `taskforge down` first"));
+    }
+    (c.hooks.restore)((dir.clone(), args.file)).await?;
+    said(c, "restored", &dir)
+}
+
+fn said(c: &Context, what: &str, path: &Path) -> Outcome {
+    if c.out.json {
+        c.out.document(&serde_json::json!({what: path}))?;
+    } else {
+        c.out.line(&format!("{what}: {}", path.display()));
+    }
+    Ok(Exit::Ok)
+}
