@@ -174,7 +174,9 @@ pub(super) fn interpret(exit: &Exit, stdout: &[u8], stderr: &[u8]) -> AgentEnd {
 fn report(stdout: &[u8]) -> Option<Value> {
     let text = String::from_utf8_lossy(stdout);
     let starts = text.match_indices('{').map(|(at, _)| at).filter(|at| *at == 0 || text.as_bytes()[at - 1] == b'\n');
-    starts.filter_map(|at| serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>().next()?.ok()).last()
+    starts
+        .filter_map(|at| serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>().next()?.ok())
+        .next_back()
 }
 
 #[cfg(test)]

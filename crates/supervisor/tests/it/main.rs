@@ -1,6 +1,8 @@
 //! The supervisor's binary on the host: relay, waiting, signals, exit codes. What only process 1 can do is tested with
 //! Docker in the crate `sandbox`.
 
+#![expect(clippy::expect_used, reason = "what a test needs and does not get ends it")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
