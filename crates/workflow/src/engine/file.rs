@@ -86,6 +86,12 @@ pub(crate) async fn revive(pool: &SqlitePool, lock: &str, lease: Duration) -> Re
     Ok(done.rows_affected() > 0)
 }
 
+/// Gives a call that was fetched a second time back to the lock of the run that lives.
+pub(crate) async fn give_back(pool: &SqlitePool, second: &str, first: &str) -> Result<(), sqlx::Error> {
+    let sql = "UPDATE worker_queue SET lock_token = $1 WHERE lock_token = $2";
+    sqlx::query(sql).bind(first).bind(second).execute(pool).await.map(|_| ())
+}
+
 /// Whether a start was accepted for this id whose run has not begun.
 pub(crate) async fn start_pending(pool: &SqlitePool, id: &str) -> Result<bool, sqlx::Error> {
     let n: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM orchestrator_queue WHERE instance_id = $1")

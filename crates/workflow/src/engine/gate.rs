@@ -14,6 +14,7 @@ use super::{
     file,
     front::Front,
     live::{Ident, Live, call_of},
+    persist::{injected, persist},
 };
 use async_trait::async_trait;
 use duroxide::{
@@ -26,13 +27,13 @@ use duroxide::{
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, MutexGuard, watch},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 /// The tag of calls in the long lane.
 pub(super) const LONG: &str = "long";
-/// First and longest pause between two tries of a write.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
+/// Shortest time without a try to renew after which a call's runner counts as lost.
+const DEAD_AFTER: Duration = Duration::from_secs(120);
 /// How long an ack is tried.
 const ACK_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long any other write is tried before its caller is told.
@@ -53,36 +54,8 @@ pub(crate) struct Gate {
     ended: watch::Sender<u64>,
 }
 
-/// Runs a write under the turn until it succeeds, fails for good, or patience ends.
-macro_rules! persist {
-    ($gate:ident, $patience:expr, $point:literal, $op:expr) => {{
-        let started = Instant::now();
-        let mut pause = PAUSE.0;
-        loop {
-            let result = {
-                let _turn = $gate.turn.lock().await;
-                match injected($point) {
-                    Ok(()) => $op.await,
-                    Err(e) => Err(e),
-                }
-            };
-            match result {
-                Err(e) if e.is_retryable() && started.elapsed() < $patience => {
-                    tracing::warn!(error = %e, point = $point, "a write of the engine failed and is tried again");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE.1);
-                }
-                other => break other,
-            }
-        }
-    }};
-}
-
-/// A failpoint that makes a store write fail as a busy or full disk does. Compiled to nothing without `failpoints`.
-fn injected(point: &str) -> R<()> {
-    fail::fail_point!(point, |_| Err(ProviderError::retryable("failpoint", "injected")));
-    let _unused_without_failpoints = point;
-    Ok(())
+fn retryable(e: sqlx::Error) -> ProviderError {
+    ProviderError::retryable("lease", e.to_string())
 }
 
 impl Gate {
@@ -117,7 +90,8 @@ impl Gate {
 
     /// Keeps the leases of living calls from being taken for those of dead ones. Under the turn.
     async fn revive_overdue(&self) -> R<()> {
-        for lock in self.live.overdue(self.lease * 2) {
+        let dead_after = if self.lease.is_zero() { Duration::ZERO } else { DEAD_AFTER.max(self.lease * 2) };
+        for lock in self.live.overdue(self.lease / 4, dead_after) {
             self.revive(&lock).await?;
         }
         Ok(())
@@ -128,15 +102,14 @@ impl Gate {
         if self.lease.is_zero() {
             return Ok(false);
         }
-        let revived = file::revive(self.inner.get_pool(), lock, self.lease)
-            .await
-            .map_err(|e| ProviderError::retryable("revive", e.to_string()))?;
-        self.live.renewed(lock, self.lease);
+        let revived = file::revive(self.inner.get_pool(), lock, self.lease).await.map_err(retryable)?;
+        self.live.extended(lock, self.lease);
         Ok(revived)
     }
 
     /// Renewal of a call's lease that also brings back one that has run out.
     async fn renew(&self, lock: &str, lease: Duration) -> R<()> {
+        self.live.cared(lock);
         match self.inner.renew_work_item_lock(lock, lease).await {
             Err(e) if !e.is_retryable() && self.live.holds(lock) && self.revive(lock).await? => Ok(()),
             other => other,
@@ -145,6 +118,7 @@ impl Gate {
 
     /// Ack of a call that also succeeds when its lease has run out.
     async fn ack(&self, lock: &str, completion: Option<WorkItem>) -> R<()> {
+        self.live.cared(lock);
         match self.inner.ack_work_item(lock, completion.clone()).await {
             Err(e) if !e.is_retryable() && self.live.holds(lock) && self.revive(lock).await? => {
                 self.inner.ack_work_item(lock, completion).await
@@ -174,13 +148,25 @@ impl Gate {
         self.revive_overdue().await?;
         let full = self.live.count().1 >= self.long_slots;
         let tags = if full && matches!(tags, TagFilter::Any) { &TagFilter::DefaultOnly } else { tags };
-        let fetched = self.inner.fetch_work_item(lease, Duration::ZERO, session, tags).await?;
-        if let Some((WorkItem::ActivityExecute { instance, execution_id, id, input, tag, .. }, lock, _)) = &fetched {
-            let call = call_of(input);
-            let ident = Ident { instance: instance.clone(), execution: *execution_id, activity: *id };
-            self.live.enter(ident, lock, call, tag.as_deref() == Some(LONG), lease);
+        loop {
+            let fetched = self.inner.fetch_work_item(lease, Duration::ZERO, session, tags).await?;
+            if let Some((WorkItem::ActivityExecute { instance, execution_id, id, input, tag, .. }, lock, _)) = &fetched
+            {
+                let ident = Ident { instance: instance.clone(), execution: *execution_id, activity: *id };
+                if let Some(first) = self.living(&ident) {
+                    // The clock jumped past the lease between the look at it and the fetch.
+                    file::give_back(self.inner.get_pool(), lock, &first).await.map_err(retryable)?;
+                    self.live.extended(&first, lease);
+                    continue;
+                }
+                self.live.enter(ident, lock, call_of(input), tag.as_deref() == Some(LONG), lease);
+            }
+            return Ok(fetched);
         }
-        Ok(fetched)
+    }
+
+    fn living(&self, ident: &Ident) -> Option<String> {
+        if self.lease.is_zero() { None } else { self.live.lock_of(ident) }
     }
 
     /// After this no fetch returns anything.
@@ -346,7 +332,7 @@ impl Provider for Gate {
     async fn renew_work_item_lock(&self, token: &str, lease: Duration) -> R<()> {
         let result = persist!(self, ACK_PATIENCE, "engine.call.renew", self.renew(token, lease));
         if result.is_ok() {
-            self.live.renewed(token, lease);
+            self.live.extended(token, lease);
         }
         result
     }

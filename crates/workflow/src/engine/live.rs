@@ -32,7 +32,7 @@ struct Entry {
     cancel: CancellationToken,
     /// Wall clock, as the file's lease: may pass while the process sleeps.
     until_ms: i64,
-    /// Monotonic: how long nobody has cared for the lease while the process was awake.
+    /// Monotonic: since when its runner has not tried to renew, while the process was awake.
     renewed: Instant,
 }
 
@@ -114,14 +114,27 @@ impl Live {
         entry.long
     }
 
-    /// Notes a renewed lease.
-    pub(crate) fn renewed(&self, lock: &str, lease: Duration) {
+    /// Notes a lease that lasts this long from now.
+    pub(crate) fn extended(&self, lock: &str, lease: Duration) {
+        self.with(lock, |e| e.until_ms = now_ms().saturating_add(millis(lease)));
+    }
+
+    /// Notes that the call's runner cares for its lease, even if the file cannot take it yet.
+    pub(crate) fn cared(&self, lock: &str) {
+        self.with(lock, |e| e.renewed = Instant::now());
+    }
+
+    fn with(&self, lock: &str, change: impl FnOnce(&mut Entry)) {
         let mut t = self.table();
         let Some(id) = t.by_lock.get(lock).cloned() else { return };
         if let Some(e) = t.calls.get_mut(&id) {
-            e.until_ms = now_ms().saturating_add(millis(lease));
-            e.renewed = Instant::now();
+            change(e);
         }
+    }
+
+    /// The lock of a call that runs here and is wanted.
+    pub(crate) fn lock_of(&self, id: &Ident) -> Option<String> {
+        self.table().calls.get(id).filter(|e| !e.cancel.is_cancelled()).map(|e| e.lock.clone())
     }
 
     /// Whether this lock belongs to a call that lives here and was not cancelled.
@@ -130,10 +143,10 @@ impl Live {
         t.by_lock.get(lock).and_then(|id| t.calls.get(id)).is_some_and(|e| !e.cancel.is_cancelled())
     }
 
-    /// Locks whose lease ran out although their call lives. Calls that nobody renewed for `dead_after` of waking time
+    /// Locks whose lease has run out, or does within `margin`, although their call lives. Calls that nobody renewed for `dead_after` of waking time
     /// have lost their runner: they are forgotten, and run again.
-    pub(crate) fn overdue(&self, dead_after: Duration) -> Vec<String> {
-        let now = now_ms();
+    pub(crate) fn overdue(&self, margin: Duration, dead_after: Duration) -> Vec<String> {
+        let now = now_ms().saturating_add(millis(margin));
         let mut t = self.table();
         let overdue = |e: &Entry| e.until_ms <= now && !e.cancel.is_cancelled();
         let dead: Vec<String> = t

@@ -9,6 +9,7 @@
 //! | `gate.rs` | the provider decorator: one writer, wake-ups, lasting acks, lanes |
 //! | `front.rs` | who waits at a queue, and what wakes them |
 //! | `live.rs` | the calls that run in this process: their leases and cancel tokens |
+//! | `persist.rs` | writes that outlast a failing store |
 //! | `file.rs` | the few statements on the engine's own tables that its API lacks |
 //! | `types.rs` | what the engine is told and what it answers |
 //! | `upkeep.rs` | forgetting ended runs, bounding caches |
@@ -20,6 +21,7 @@ mod front;
 mod gate;
 mod host;
 mod live;
+mod persist;
 mod replay;
 mod types;
 mod upkeep;

@@ -1,2 +1,4 @@
 //! One binary for all tests of the crate.
+
+#[cfg(test)]
 mod engine;
