@@ -32,6 +32,8 @@ pub mod run_dir;
 pub mod spec;
 pub(crate) mod tree;
 pub mod usage;
+pub mod volumes;
+pub mod watch;
 pub mod workspace;
 
 pub use docker::Docker;
@@ -39,6 +41,7 @@ pub use error::Error;
 pub use lifecycle::{Ensured, Exit, Limit, Sandboxes};
 pub use posture::Posture;
 pub use spec::SandboxSpec;
+pub use volumes::DiskLimit;
 
 /// Every failpoint of this crate, for the crash suite: a point that is never hit fails it.
 pub const FAILPOINTS: &[&str] = &[

@@ -7,20 +7,18 @@
 //! start time are read from the container, so that another process can take over the watch.
 
 use crate::{
-    docker::{CALL_TIMEOUT, Docker, Kind, LABEL_TASK, SLOW_CALL_TIMEOUT},
+    docker::{CALL_TIMEOUT, Docker, LABEL_TASK, SLOW_CALL_TIMEOUT},
     error::Error,
-    spec::{LABEL_DISK, LABEL_LIMITS, SandboxSpec},
-    usage::Usage,
+    spec::{LABEL_LIMITS, SandboxSpec},
 };
 use bollard::{
-    models::{ContainerInspectResponse, ContainerStateStatusEnum as Status, VolumeCreateRequest},
+    models::{ContainerInspectResponse, ContainerStateStatusEnum as Status},
     query_parameters::{
         CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-        RemoveVolumeOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+        StartContainerOptions, StopContainerOptionsBuilder,
     },
 };
 use domain::{ids::TaskId, task::Limits};
-use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -28,20 +26,9 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
 
 /// How often [`Sandboxes::ensure`] looks again after it changed something.
 const ENSURE_STEPS: u32 = 8;
-/// How long [`Sandboxes::wait`] bears an Engine that does not answer.
-pub const ENGINE_AWAY_LIMIT: Duration = Duration::from_secs(600);
-/// Between two attempts to reach the Engine again.
-const ENGINE_RETRY: Duration = Duration::from_millis(500);
-/// Least time between two measurements of the disk use; a measurement that takes long is made more rarely.
-const DISK_POLL: Duration = Duration::from_secs(2);
-/// A measurement takes at most this share of the time: one part in so many.
-const DISK_POLL_SHARE: u32 = 10;
-/// Between the polite and the final signal when a limit ends a run.
-const LIMIT_GRACE: Duration = Duration::from_secs(5);
 /// Upper bound of the grace period of [`Sandboxes::stop`].
 pub const MAX_GRACE: Duration = Duration::from_secs(60);
 
@@ -107,7 +94,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         matches!(self.status, Status::EXITED | Status::DEAD | Status::REMOVING)
     }
 }
@@ -121,58 +108,6 @@ impl Sandboxes {
     /// The Engine's handle.
     pub fn docker(&self) -> &Docker {
         &self.docker
-    }
-
-    /// Makes the task's volumes unless they are there; says how the disk limit is enforced.
-    pub async fn ensure_volumes(&self, task: &TaskId, image: &str, limits: &Limits) -> Result<DiskLimit, Error> {
-        let mut method = DiskLimit::Polling;
-        for (name, kind, share) in [
-            (self.docker.workspace_volume(task), Kind::Workspace, limits.disk_bytes - limits.disk_bytes / 8),
-            (self.docker.state_volume(task), Kind::State, limits.disk_bytes / 8),
-        ] {
-            method = self.ensure_volume(task, &name, kind, share).await?;
-            // Every time: a crash may have come between making a volume and handing it over.
-            match crate::usage::local_folder(&self.docker, &name).await? {
-                Some(folder) if crate::tree::hand_over(&folder).is_ok() => {}
-                _ => self.own_volume(task, image, &name).await?,
-            }
-        }
-        Ok(method)
-    }
-
-    async fn ensure_volume(&self, task: &TaskId, name: &str, kind: Kind, bytes: u64) -> Result<DiskLimit, Error> {
-        let client = self.docker.client().await?;
-        match self.docker.call("inspect volume", CALL_TIMEOUT, client.inspect_volume(name)).await {
-            Ok(found) if self.docker.owns(&found.labels) => {
-                return Ok(match found.options.contains_key("size") {
-                    true => DiskLimit::FixedSize,
-                    false => DiskLimit::Polling,
-                });
-            }
-            Ok(_) => return Err(Error::NameTaken { name: name.to_owned() }),
-            Err(Error::NotFound { .. }) => {}
-            Err(other) => return Err(other),
-        }
-        let request = |options| VolumeCreateRequest {
-            name: Some(name.to_owned()),
-            labels: Some(self.docker.labels(kind, Some(task))),
-            driver_opts: options,
-            ..Default::default()
-        };
-        crash_point!("sandbox.volume_create.before");
-        let sized = request(Some(HashMap::from([("size".to_owned(), bytes.to_string())])));
-        let made = self.docker.call("create volume", CALL_TIMEOUT, client.create_volume(sized)).await;
-        let method = match made {
-            Ok(_) => DiskLimit::FixedSize,
-            // Needs a file system with project quotas; what the Engine says where there is none.
-            Err(Error::Refused { message, .. }) if message.contains("quota") => {
-                self.docker.call("create volume", CALL_TIMEOUT, client.create_volume(request(None))).await?;
-                DiskLimit::Polling
-            }
-            Err(other) => return Err(other),
-        };
-        crash_point!("sandbox.volume_create.after");
-        Ok(method)
     }
 
     /// Makes sure that the container of this iteration exists and has been started, whatever an earlier call or a
@@ -268,105 +203,6 @@ impl Sandboxes {
         Ok(self.find(task).await?.is_some_and(|f| matches!(f.status, Status::RUNNING | Status::PAUSED)))
     }
 
-    /// Waits until the task's container has ended, and ends it when it exceeds its time or disk limit. Can be dropped
-    /// and called again, also by another process; bears an Engine that restarts for [`ENGINE_AWAY_LIMIT`].
-    pub async fn wait(&self, task: &TaskId) -> Result<Exit, Error> {
-        let mut away_since: Option<Instant> = None;
-        let mut next_disk = Instant::now();
-        loop {
-            let found = match self.find(task).await {
-                Ok(Some(found)) => found,
-                Ok(None) => return Err(Error::NotFound { what: self.docker.container_name(task) }),
-                Err(error) if error.is_transient() => {
-                    if away_since.get_or_insert_with(Instant::now).elapsed() > ENGINE_AWAY_LIMIT {
-                        return Err(error);
-                    }
-                    sleep(ENGINE_RETRY).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            away_since = None;
-            if found.is_over() {
-                return Ok(self.exit_of(task, found).await);
-            }
-            if found.status == Status::CREATED {
-                return Err(Error::invalid(format!("the container of {task} has not been started")));
-            }
-            let left = time_left(&found);
-            if left.is_zero() {
-                self.end_by_limit(&found.id, LIMIT_GRACE).await?;
-                continue;
-            }
-            if Instant::now() >= next_disk {
-                let begun = Instant::now();
-                let over = self.is_over_disk_limit(task, &found.limits).await;
-                next_disk = Instant::now() + DISK_POLL.max(begun.elapsed() * DISK_POLL_SHARE);
-                if over {
-                    self.end_by_limit(&found.id, Duration::ZERO).await?;
-                    continue;
-                }
-            }
-            let pause = left.min(next_disk.saturating_duration_since(Instant::now()));
-            self.until_change(&found.id, pause).await;
-        }
-    }
-
-    /// Returns when the container has ended or `pause` has passed; an Engine that goes away counts as a change.
-    async fn until_change(&self, id: &str, pause: Duration) {
-        let Ok(client) = self.docker.client().await else { return sleep(ENGINE_RETRY).await };
-        let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
-        let mut ended = std::pin::pin!(client.wait_container(id, Some(options)));
-        tokio::select! {
-            answer = ended.next() => {
-                // A code above zero is reported as an error too; an inspection tells which it was.
-                if !matches!(answer, Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. }))) {
-                    sleep(ENGINE_RETRY).await;
-                }
-            }
-            () = sleep(pause) => {}
-        }
-    }
-
-    async fn end_by_limit(&self, id: &str, grace: Duration) -> Result<(), Error> {
-        match grace.is_zero() {
-            true => self.kill_id(id).await,
-            false => self.stop_id(id, grace).await,
-        }
-    }
-
-    async fn is_over_disk_limit(&self, task: &TaskId, limits: &Limits) -> bool {
-        match self.usage(task).await {
-            Ok(usage) => usage.is_over(limits.disk_bytes),
-            Err(error) => {
-                tracing::warn!(task.id = %task, error = %error, "the disk use of a sandbox could not be measured");
-                false
-            }
-        }
-    }
-
-    /// Adds the reason to an end. It is computed from what can be seen afterwards, so that it is not lost in a crash
-    /// between the kill and the record.
-    async fn exit_of(&self, task: &TaskId, found: Found) -> Exit {
-        let mut exit = found.exit.clone();
-        if exit.code != 0 {
-            let ran_out = match (exit.started_at, exit.finished_at) {
-                (Some(from), Some(to)) => to.duration_since(from).as_secs() >= signed(found.limits.run_time_s),
-                _ => false,
-            };
-            exit.limit = if exit.oom_killed {
-                Some(Limit::Memory)
-            } else if ran_out {
-                Some(Limit::Time)
-            } else if self.is_over_disk_limit(task, &found.limits).await {
-                Some(Limit::Disk)
-            } else {
-                None
-            };
-        }
-        exit
-    }
-
     /// Asks the agent to end, and after `grace` makes it. Done when there is nothing to stop.
     pub async fn stop(&self, task: &TaskId, grace: Duration) -> Result<(), Error> {
         match self.find(task).await? {
@@ -375,7 +211,7 @@ impl Sandboxes {
         }
     }
 
-    async fn stop_id(&self, id: &str, grace: Duration) -> Result<(), Error> {
+    pub(crate) async fn stop_id(&self, id: &str, grace: Duration) -> Result<(), Error> {
         let client = self.docker.client().await?;
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
@@ -394,7 +230,7 @@ impl Sandboxes {
         }
     }
 
-    async fn kill_id(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn kill_id(&self, id: &str) -> Result<(), Error> {
         let client = self.docker.client().await?;
         let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
         crash_point!("sandbox.kill.before");
@@ -434,57 +270,10 @@ impl Sandboxes {
         crash_point!("sandbox.purge.after");
         Ok(())
     }
-
-    pub(crate) async fn remove_volume(&self, name: &str) -> Result<(), Error> {
-        let client = self.docker.client().await?;
-        match self.docker.call("inspect volume", CALL_TIMEOUT, client.inspect_volume(name)).await {
-            Ok(found) if !self.docker.owns(&found.labels) => return Err(Error::NameTaken { name: name.to_owned() }),
-            Ok(_) => {}
-            Err(Error::NotFound { .. }) => return Ok(()),
-            Err(other) => return Err(other),
-        }
-        let options = RemoveVolumeOptionsBuilder::default().force(false).build();
-        gone_is_fine(
-            self.docker.call("remove volume", SLOW_CALL_TIMEOUT, client.remove_volume(name, Some(options))).await,
-        )
-    }
-
-    /// Bytes that the task's volumes hold.
-    pub async fn usage(&self, task: &TaskId) -> Result<Usage, Error> {
-        crate::usage::measure(&self.docker, task).await
-    }
-}
-
-/// How a task's disk limit is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DiskLimit {
-    /// The volumes cannot grow beyond it.
-    FixedSize,
-    /// The use is measured every few seconds and no file may grow beyond RLIMIT_FSIZE; between two measurements a
-    /// sandbox can exceed it.
-    Polling,
-}
-
-impl DiskLimit {
-    /// The label's value.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::FixedSize => "fixed_size",
-            Self::Polling => "polling",
-        }
-    }
-
-    pub(crate) fn of(labels: &HashMap<String, String>) -> Self {
-        match labels.get(LABEL_DISK).map(String::as_str) {
-            Some("fixed_size") => Self::FixedSize,
-            _ => Self::Polling,
-        }
-    }
 }
 
 /// What was to be stopped or removed is not there (404), not running (304, 409), or on its way out (409).
-fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+pub(crate) fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(Error::NotFound { .. }) => Ok(()),
         Err(Error::Refused { status: 409, message, .. })
@@ -499,17 +288,6 @@ fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
 /// The Engine's timestamp; its zero time means "not yet".
 fn time(text: Option<&str>) -> Option<Timestamp> {
     text.filter(|t| !t.starts_with("0001-")).and_then(|t| t.parse().ok())
-}
-
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn time_left(found: &Found) -> Duration {
-    let Some(started) = found.exit.started_at else { return Duration::from_secs(found.limits.run_time_s) };
-    let ran = Timestamp::now().duration_since(started);
-    let ran = Duration::try_from(ran).unwrap_or_default();
-    Duration::from_secs(found.limits.run_time_s).saturating_sub(ran)
 }
 
 /// Runs file work on a thread where it may block.

@@ -3,8 +3,9 @@
 use crate::{
     docker::Seccomp,
     error::Error,
-    lifecycle::{DiskLimit, Sandboxes},
+    lifecycle::Sandboxes,
     spec::{HOSTNAME, RUN, STATE, UID, WORKSPACE},
+    volumes::DiskLimit,
 };
 use domain::ids::TaskId;
 use serde::{Deserialize, Serialize};
