@@ -111,6 +111,17 @@ def listen():
     submit("I heard something.", "heard.txt")
 
 
+def broken():
+    """Asks for a package that cannot be installed; told so, for another one; told that it works, submits."""
+    told = prompt()
+    if "Approved:" in told:
+        return submit("The other one works.", "told.txt")
+    if "could not be installed" in told:
+        write("told.txt", told)
+        return tool("request_packages", packages=[{"ecosystem": "npm", "name": "left-pad"}], reason="Another one.")
+    tool("request_packages", packages=[{"ecosystem": "pip", "name": "taskforge-broken"}], reason="It is broken.")
+
+
 def question():
     if "Answer by" not in prompt():
         chat("I wonder.")

@@ -167,7 +167,13 @@ impl Client {
 
 /// An approval of the candidate with this digest.
 pub fn approve(digest: &str) -> wire::Review {
-    wire::Review { decision: wire::Verb::Approve, digest: digest.to_owned(), reason: None, alternative: None, answer: None }
+    wire::Review {
+        decision: wire::Verb::Approve,
+        digest: digest.to_owned(),
+        reason: None,
+        alternative: None,
+        answer: None,
+    }
 }
 
 /// A denial with a reason.

@@ -49,7 +49,8 @@ pub async fn objects(installation: &str) -> Result<Vec<Object>> {
     ids.sort_unstable();
     ids.dedup();
     for id in ids {
-        let format = format!("{{{{.Id}}}}\t{{{{index .Config.Labels \"{KIND}\"}}}}\t{{{{index .Config.Labels \"{TASK}\"}}}}");
+        let format =
+            format!("{{{{.Id}}}}\t{{{{index .Config.Labels \"{KIND}\"}}}}\t{{{{index .Config.Labels \"{TASK}\"}}}}");
         // It may go between the list and the look.
         if let Ok(line) = docker(&["image", "inspect", id, "--format", &format]).await {
             all.push(object("image", &line));

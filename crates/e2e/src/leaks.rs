@@ -9,7 +9,12 @@ const TRANSIENT: [&str; 4] = ["agent", "helper", "resolver", "builder"];
 
 /// What is there although nothing that exists owns it. `tasks` exist; `used` are the images that they or the record
 /// name.
-pub async fn found(installation: &str, data: &Path, tasks: &BTreeSet<String>, used: &BTreeSet<String>) -> Result<Vec<String>> {
+pub async fn found(
+    installation: &str,
+    data: &Path,
+    tasks: &BTreeSet<String>,
+    used: &BTreeSet<String>,
+) -> Result<Vec<String>> {
     let mut leaks = Vec::new();
     for o in objects(installation).await? {
         let is_leak = match o.class {
@@ -35,7 +40,8 @@ fn temporaries(data: &Path) -> Result<Vec<String>> {
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_temporary = [".new", ".tmp", ".part"].iter().any(|end| name.ends_with(end)) || name.starts_with(".tmp");
+            let is_temporary =
+                [".new", ".tmp", ".part"].iter().any(|end| name.ends_with(end)) || name.starts_with(".tmp");
             if is_temporary {
                 found.push(format!("temporary {}", entry.path().display()));
             } else if entry.file_type()?.is_dir() {

@@ -13,6 +13,7 @@ pub mod client;
 pub mod docker;
 pub mod leaks;
 pub mod points;
+pub mod registry;
 pub mod server;
 pub mod socket;
 pub mod wait;

@@ -71,7 +71,12 @@ pub fn taskforge(dir: &Path) -> Result<Command> {
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
-    command.env("TASKFORGE_DATA_DIR", dir.join("data")).env("HOME", dir).current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .env("TASKFORGE_DATA_DIR", dir.join("data"))
+        .env("HOME", dir)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     Ok(command)
 }
 

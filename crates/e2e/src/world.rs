@@ -77,10 +77,12 @@ impl World {
         let mut settings =
             settings.with("OPENAI_BASE_URL", format!("http://{model_address}/v1")).with("OPENAI_API_KEY", CANARY);
         if env::var_os("TASKFORGE_SUPERVISOR").is_none() {
-            let found = binary("TASKFORGE_SUPERVISOR", "../static/x86_64-unknown-linux-gnu/release/taskforge-supervisor")?;
+            let found =
+                binary("TASKFORGE_SUPERVISOR", "../static/x86_64-unknown-linux-gnu/release/taskforge-supervisor")?;
             settings = settings.with("TASKFORGE_SUPERVISOR", found.to_string_lossy());
         }
-        let server = Server::start(dir.path(), &settings).await.with_context(|| tail(&dir.path().join("server.log")))?;
+        let server =
+            Server::start(dir.path(), &settings).await.with_context(|| tail(&dir.path().join("server.log")))?;
         let client = Client::new(server.address, Some(token(dir.path())?))?;
         let info: wire::SystemInfo = client.get("/api/system/info").await?;
         let installation = info.installation;

@@ -4,9 +4,8 @@ use anyhow::{Context, Result};
 use e2e::{
     Client, Settings, World,
     agents::{openclaw, program},
-    docker, socket,
+    docker, socket, world,
     world::CANARY,
-    world,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,14 +35,21 @@ async fn a_sandbox_reaches_no_route_of_the_api() -> Result<()> {
         w.event(&task, "it works", |e| e.kind == "agent.progress").await?;
         let gateway = w.data().join("run").join(&task).join("gateway.sock");
         let token = format!("Bearer {}", w.client.token.as_deref().unwrap_or_default());
-        for (method, path) in operations(w).await?.into_iter().chain([(Method::GET, "/docs".to_owned()), (Method::GET, "/sign-in".to_owned())]) {
+        for (method, path) in operations(w)
+            .await?
+            .into_iter()
+            .chain([(Method::GET, "/docs".to_owned()), (Method::GET, "/sign-in".to_owned())])
+        {
             for headers in [&[][..], &[("authorization", token.as_str())][..]] {
                 let (status, body) = socket::send(&gateway, method.as_str(), &path, headers, "").await?;
                 assert_eq!(status, 404, "{method} {path}: {body}");
             }
         }
         let (status, body) = socket::send(&gateway, "GET", "/v1/models", &[], "").await?;
-        assert!(status == 200 && body.contains("openai/echo") && !body.contains("openai/demo"), "only its own model: {body}");
+        assert!(
+            status == 200 && body.contains("openai/echo") && !body.contains("openai/demo"),
+            "only its own model: {body}"
+        );
         assert_eq!(w.client.message(&task, "that is all", false).await?.status, 201);
         w.completed(&task).await?;
         Ok(())
@@ -76,17 +82,24 @@ async fn every_route_needs_a_token() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sandbox_is_sealed() -> Result<()> {
     world(Settings::default(), async |w| {
-        let task = w.run(&program(&["probe", "/api/tasks", "/api/openapi.json", "/healthz", "/v1/models", "/_seen"])).await?;
+        let task =
+            w.run(&program(&["probe", "/api/tasks", "/api/openapi.json", "/healthz", "/v1/models", "/_seen"])).await?;
         let done = w.completed(&task).await?;
         let seen: Value = serde_json::from_str(&w.delivered(&task, "probe.json").await?)?;
-        assert_eq!(seen["routes"], json!({"/api/tasks": 404, "/api/openapi.json": 404, "/healthz": 200, "/v1/models": 200, "/_seen": 404}));
+        assert_eq!(
+            seen["routes"],
+            json!({"/api/tasks": 404, "/api/openapi.json": 404, "/healthz": 200, "/v1/models": 200, "/_seen": 404})
+        );
         for refused in ["network", "root_fs", "run_dir", "setuid"] {
             assert!(seen[refused].as_str().is_some_and(|s| s.starts_with("refused")), "{refused}: {seen}");
         }
         assert_eq!((&seen["uid"], &seen["other_interfaces"]), (&json!(61_000), &json!("[]")));
         let posture = done.runs[0].iterations[0].posture.clone().context("no posture was measured")?;
         assert_eq!(posture["network"], json!("none"));
-        assert_eq!((&posture["read_only_root"], &posture["no_new_privileges"], &posture["privileged"]), (&json!(true), &json!(true), &json!(false)));
+        assert_eq!(
+            (&posture["read_only_root"], &posture["no_new_privileges"], &posture["privileged"]),
+            (&json!(true), &json!(true), &json!(false))
+        );
         assert_eq!((&posture["cap_drop"], &posture["cap_add"]), (&json!(["ALL"]), &json!([])));
         Ok(())
     })
@@ -152,7 +165,13 @@ async fn bad_input_is_a_clear_error() -> Result<()> {
         let path = format!("/api/tasks/task_{}", "0".repeat(32));
         for (method, path, body, status, code) in [
             (Method::POST, "/api/tasks".to_owned(), Some(json!({"name": 1})), 400, "invalid_json"),
-            (Method::POST, "/api/tasks".to_owned(), Some(json!({"name": "a", "description": "b", "llm_model": "openai/pip", "root": true})), 400, "invalid_json"),
+            (
+                Method::POST,
+                "/api/tasks".to_owned(),
+                Some(json!({"name": "a", "description": "b", "llm_model": "openai/pip", "root": true})),
+                400,
+                "invalid_json",
+            ),
             (Method::GET, "/api/tasks/nonsense".to_owned(), None, 400, "invalid_id"),
             (Method::GET, path.clone(), None, 404, "not_found"),
             (Method::POST, format!("{path}/start"), None, 404, "not_found"),

@@ -34,7 +34,8 @@ pub(crate) struct Random {
 impl Random {
     pub(crate) fn from_env() -> Self {
         let given = env::var(SEED).ok().and_then(|s| s.parse().ok());
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |t| u64::from(t.subsec_nanos()) + t.as_secs());
+        let clock =
+            || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |t| u64::from(t.subsec_nanos()) + t.as_secs());
         let seed: u64 = given.unwrap_or_else(clock).max(1);
         Self { seed, state: seed }
     }
@@ -104,7 +105,12 @@ async fn alive(w: &mut World, hit: &mut bool) -> Result<()> {
 }
 
 /// Tries an operation until it works, across a crash of the server. A refusal because it was done already is success.
-async fn through<T>(w: &mut World, hit: &mut bool, what: &str, mut act: impl AsyncFnMut(&World) -> Result<Option<T>>) -> Result<T> {
+async fn through<T>(
+    w: &mut World,
+    hit: &mut bool,
+    what: &str,
+    mut act: impl AsyncFnMut(&World) -> Result<Option<T>>,
+) -> Result<T> {
     let began = Instant::now();
     loop {
         alive(w, hit).await?;
@@ -153,7 +159,8 @@ async fn decide_until_ended(w: &mut World, hit: &mut bool, task: &str, deny: Opt
             let shown = w.client.request(id).await?;
             let digest = shown.request.digest.clone().unwrap_or_default();
             let is_denied = deny.is_some_and(|d| json!(shown.request.ask).to_string().contains(d));
-            let review = if is_denied { e2e::client::deny(&digest, "not this one") } else { e2e::client::approve(&digest) };
+            let review =
+                if is_denied { e2e::client::deny(&digest, "not this one") } else { e2e::client::approve(&digest) };
             // Stale or decided by the attempt before: looked at again in the next round.
             let reply = w.client.review(id, &review).await?;
             ensure!(matches!(reply.status, 200 | 409), "{reply:?}");
@@ -169,25 +176,35 @@ async fn play(w: &mut World, scenario: Scenario, name: &str) -> Result<bool> {
         Scenario::Package(package) => {
             let task = create(w, &mut hit, &["packages", package], name).await?;
             decide_until_ended(w, &mut hit, &task, None).await?;
-            let text = through(w, &mut hit, "the result", async |w| Ok(Some(w.delivered(&task, "result.txt").await?))).await?;
+            let text =
+                through(w, &mut hit, "the result", async |w| Ok(Some(w.delivered(&task, "result.txt").await?))).await?;
             ensure!(text == format!("{package} works\n"), "{text}");
             task
         }
         Scenario::Pair => {
             let task = create(w, &mut hit, &["pair"], name).await?;
             decide_until_ended(w, &mut hit, &task, Some("toml")).await?;
-            let text = through(w, &mut hit, "the result", async |w| Ok(Some(w.delivered(&task, "told.txt").await?))).await?;
+            let text =
+                through(w, &mut hit, "the result", async |w| Ok(Some(w.delivered(&task, "told.txt").await?))).await?;
             ensure!(text.contains("Approved") && text.contains("not this one"), "{text}");
             task
         }
         Scenario::Stop => {
             let task = create(w, &mut hit, &["listen"], name).await?;
-            let progress = async |w: &World| Ok(w.client.events(&task).await?.iter().any(|e| e.kind == "agent.progress").then_some(()));
+            let progress = async |w: &World| {
+                Ok(w.client.events(&task).await?.iter().any(|e| e.kind == "agent.progress").then_some(()))
+            };
             through(w, &mut hit, "its first report", progress).await?;
             command(w, &mut hit, &task, "pause").await?;
-            through(w, &mut hit, "paused", async |w| Ok((w.client.task(&task).await?.task.status == "paused").then_some(()))).await?;
+            through(w, &mut hit, "paused", async |w| {
+                Ok((w.client.task(&task).await?.task.status == "paused").then_some(()))
+            })
+            .await?;
             command(w, &mut hit, &task, "resume").await?;
-            through(w, &mut hit, "the message", async |w| Ok((w.client.message(&task, "that is all", false).await?.status == 201).then_some(()))).await?;
+            through(w, &mut hit, "the message", async |w| {
+                Ok((w.client.message(&task, "that is all", false).await?.status == 201).then_some(()))
+            })
+            .await?;
             decide_until_ended(w, &mut hit, &task, None).await?;
             through(w, &mut hit, "a prune", async |w| {
                 w.client.send(reqwest::Method::POST, "/api/images/prune", None).await?.ok::<Value>().map(Some)
@@ -200,7 +217,9 @@ async fn play(w: &mut World, scenario: Scenario, name: &str) -> Result<bool> {
     let outcome = t.runs.last().and_then(|r| r.outcome.clone());
     ensure!(outcome.as_deref() == Some("submitted"), "not the same result: {}", e2e::short(&t));
     // What the crash left open is closed at the latest when the container's own end was recorded.
-    until("the record to be whole", LONG, async || Ok(nothing_twice(w, &task).await.ok())).await.or(nothing_twice(w, &task).await)?;
+    until("the record to be whole", LONG, async || Ok(nothing_twice(w, &task).await.ok()))
+        .await
+        .or(nothing_twice(w, &task).await)?;
     Ok(hit)
 }
 
@@ -209,9 +228,15 @@ async fn strike(w: &mut World, point: &str, n: usize) -> Result<bool> {
     const PACKAGES: [&str; 6] = ["six", "toml", "idna", "certifi", "pytz", "decorator"];
     w.kill().await?;
     w.settings.env.insert(ARMED.to_owned(), point.to_owned());
-    let first = if point.starts_with("image.") { Scenario::Package(PACKAGES[n % PACKAGES.len()]) } else { Scenario::Package("six") };
+    let first = if point.starts_with("image.") {
+        Scenario::Package(PACKAGES[n % PACKAGES.len()])
+    } else {
+        Scenario::Package("six")
+    };
     let order = match point {
-        p if p.contains(".stop.") || p.contains(".kill.") || p.contains("image.remove") => [Scenario::Stop, first, Scenario::Pair],
+        p if p.contains(".stop.") || p.contains(".kill.") || p.contains("image.remove") => {
+            [Scenario::Stop, first, Scenario::Pair]
+        }
         _ => [first, Scenario::Stop, Scenario::Pair],
     };
     // A point may lie in the start itself: then the server is started again without it.

@@ -5,6 +5,7 @@ use e2e::{
     Settings,
     agents::program,
     client::{answer, approve, deny},
+    registry::Registry,
     world,
 };
 use serde_json::json;
@@ -92,6 +93,30 @@ async fn a_question_waits_and_holds_nothing() -> Result<()> {
         assert_eq!(w.client.review(&shown.request.id, &answer(&digest, "violet 99")).await?.status, 200);
         w.completed(&task).await?;
         assert!(w.delivered(&task, "answer.txt").await?.contains("violet 99"));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_that_fails_is_told_and_something_else_can_be_asked() -> Result<()> {
+    let registry = Registry::start().await?;
+    world(Settings::default().with("TASKFORGE_PYPI_URL", &registry.url), async |w| {
+        let task = w.run(&program(&["broken"])).await?;
+        let first = w.approve(&task).await?;
+        let second = w.approve(&task).await?;
+        w.completed(&task).await?;
+        let told = w.delivered(&task, "told.txt").await?;
+        assert!(told.contains("could not be installed") && told.contains("pip package taskforge-broken"), "{told}");
+        let failed = w.client.request(&first.request.id).await?.request;
+        assert_eq!(failed.status, "build_failed");
+        assert!(failed.failure.is_some_and(|f| f.len() > 20), "it says why");
+        assert_eq!(w.client.request(&second.request.id).await?.request.status, "applied");
+        let candidate = second.candidate.context("no candidate")?;
+        assert!(
+            candidate.artefacts.iter().all(|a| a.ecosystem == "npm"),
+            "what failed is not in the next image: {candidate:?}"
+        );
         Ok(())
     })
     .await

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    Settings, agents::program,
+    Settings,
+    agents::program,
     wait::{LONG, until},
     world,
 };
@@ -29,7 +30,9 @@ impl Mounted {
         let (uid, gid) = (geteuid().as_raw(), rustix::process::getegid().as_raw());
         let options = format!("size={mebibytes}m,mode=0700,uid={uid},gid={gid}");
         let at_text = at.to_string_lossy();
-        root("mount", &["-t", "tmpfs", "-o", &options, "tmpfs", &at_text]).await.context("a small file system is needed")?;
+        root("mount", &["-t", "tmpfs", "-o", &options, "tmpfs", &at_text])
+            .await
+            .context("a small file system is needed")?;
         Ok(Self(at.to_owned()))
     }
 
@@ -60,23 +63,36 @@ async fn on_a_full_disk_nothing_leaves_and_a_cancel_is_recorded() -> Result<()> 
     let disk = Mounted::new(place.path(), 160).await?;
     let done = world(Settings::default().at(place.path()), async |w| {
         let task = w.run(&program(&["hammer"])).await?;
-        let posted = async || -> Result<u64> {
-            Ok(w.seen().await?["paths"]["/v1/chat/completions"].as_u64().unwrap_or(0))
-        };
+        let posted =
+            async || -> Result<u64> { Ok(w.seen().await?["paths"]["/v1/chat/completions"].as_u64().unwrap_or(0)) };
         until("the agent's first calls", LONG, async || Ok((posted().await? > 3).then_some(()))).await?;
         let ballast = disk.fill()?;
         // The agent calls and calls; what it is told from the moment on that a record cannot be written is a refusal.
         let gateway = w.data().join("run").join(&task).join("gateway.sock");
         let call = r#"{"model":"openai/echo","messages":[{"role":"user","content":"full?"}]}"#;
         let (status, body) = until("a refusal", LONG, async || {
-            let answer = e2e::socket::send(&gateway, "POST", "/v1/chat/completions", &[("content-type", "application/json")], call).await?;
+            let answer = e2e::socket::send(
+                &gateway,
+                "POST",
+                "/v1/chat/completions",
+                &[("content-type", "application/json")],
+                call,
+            )
+            .await?;
             Ok((answer.0 != 200).then_some(answer))
         })
         .await?;
         assert!(status == 503 && body.contains("log_unwritable"), "{status} {body}");
         let before = posted().await?;
         for _ in 0..20 {
-            let (status, _) = e2e::socket::send(&gateway, "POST", "/v1/chat/completions", &[("content-type", "application/json")], call).await?;
+            let (status, _) = e2e::socket::send(
+                &gateway,
+                "POST",
+                "/v1/chat/completions",
+                &[("content-type", "application/json")],
+                call,
+            )
+            .await?;
             assert_eq!(status, 503);
         }
         assert_eq!(posted().await?, before, "nothing left without its record");

@@ -13,7 +13,12 @@ async fn failed(w: &World, new: &NewTask, code: &str) -> Result<TaskDetail> {
     let task = w.run(new).await?;
     let done = w.ended(&task).await?;
     let run = &done.runs[0];
-    assert_eq!((done.task.status.as_str(), run.failure_code.as_deref()), ("failed", Some(code)), "{}", e2e::short(&done));
+    assert_eq!(
+        (done.task.status.as_str(), run.failure_code.as_deref()),
+        ("failed", Some(code)),
+        "{}",
+        e2e::short(&done)
+    );
     Ok(done)
 }
 

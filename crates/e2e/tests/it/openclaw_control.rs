@@ -9,7 +9,10 @@ use serde_json::json;
 async fn a_paused_task_goes_on_in_its_session() -> Result<()> {
     world(Settings::default(), async |w| {
         let task = w.run(&openclaw("slow", "Work: steps=3 seconds=2")).await?;
-        w.event(&task, "the second model call", |e| e.kind == "llm.call" && e.phase == json!("begun") && e.data["turn"] == json!(2)).await?;
+        w.event(&task, "the second model call", |e| {
+            e.kind == "llm.call" && e.phase == json!("begun") && e.data["turn"] == json!(2)
+        })
+        .await?;
         w.client.command(&task, "pause").await?.ok::<Task>()?;
         w.status(&task, "paused").await?;
         assert!(docker::agent_of(&task).await?.is_none(), "a paused task holds no container");

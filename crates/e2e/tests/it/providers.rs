@@ -13,15 +13,23 @@ use serde_json::{Value, json};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_names_a_model_that_exists() -> Result<()> {
     world(Settings::default(), async |w| {
-        for (model, status, code) in [("openai/qip", 422, "unknown_model"), ("nowhere/pip", 422, "unknown_model"), ("", 400, "invalid_value")] {
+        for (model, status, code) in
+            [("openai/qip", 422, "unknown_model"), ("nowhere/pip", 422, "unknown_model"), ("", 400, "invalid_value")]
+        {
             let mut new = openclaw("pip", "Work.");
             new.llm_model = model.to_owned();
             let reply = w.client.try_post("/api/tasks", &new).await?;
             assert_eq!((reply.status, reply.code()), (status, code), "{model}: {reply:?}");
-            assert!(reply.body["error"]["hint"].as_str().is_some_and(|h| !h.is_empty()) && reply.body["error"]["request_id"].is_string());
+            assert!(
+                reply.body["error"]["hint"].as_str().is_some_and(|h| !h.is_empty())
+                    && reply.body["error"]["request_id"].is_string()
+            );
         }
         let reply = w.client.try_post("/api/tasks", &openclaw("pib", "Work.")).await?;
-        assert!(reply.body["error"]["details"]["near"].to_string().contains("openai/pip"), "it names near ones: {reply:?}");
+        assert!(
+            reply.body["error"]["details"]["near"].to_string().contains("openai/pip"),
+            "it names near ones: {reply:?}"
+        );
         let mut new = openclaw("pip", "Work.");
         new.llm_model = "pip".to_owned();
         let reply = w.client.try_post("/api/tasks", &new).await?;
@@ -47,7 +55,11 @@ async fn a_sandbox_uses_only_its_tasks_models() -> Result<()> {
         }
         let calls = w.client.calls(&task).await?;
         let statuses: Vec<_> = calls.iter().map(|c| (c.asked_model.as_str(), c.status.as_str())).collect();
-        assert_eq!(statuses.iter().filter(|(_, s)| *s == "refused").count(), 3, "refused calls are recorded: {statuses:?}");
+        assert_eq!(
+            statuses.iter().filter(|(_, s)| *s == "refused").count(),
+            3,
+            "refused calls are recorded: {statuses:?}"
+        );
         let posted = |seen: &Value| seen["paths"]["/v1/chat/completions"].as_u64().unwrap_or(0);
         assert_eq!(posted(&w.seen().await?) - posted(&before), 1, "only one left the machine");
         Ok(())

@@ -12,7 +12,11 @@ async fn a_restart_is_invisible_to_the_agent() -> Result<()> {
         w.event(&task, "a model call", |e| e.kind == "llm.call").await?;
         let container = w.container(&task).await?;
         w.stop().await?;
-        assert_eq!(docker::agent_of(&task).await?.as_deref(), Some(container.as_str()), "it goes on without the server");
+        assert_eq!(
+            docker::agent_of(&task).await?.as_deref(),
+            Some(container.as_str()),
+            "it goes on without the server"
+        );
         w.up().await?;
         let done = w.completed(&task).await?;
         assert_eq!(done.runs[0].iterations.len(), 1, "the same process went on: {}", e2e::short(&done));
@@ -50,7 +54,11 @@ async fn kills_at_random_times_change_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_server_on_the_same_data_is_refused() -> Result<()> {
     world(Settings::default(), async |w| {
-        let out = e2e::server::taskforge(w.dir())?.args(["up", "--listen", "127.0.0.1:0"]).envs(&w.settings.env).output().await?;
+        let out = e2e::server::taskforge(w.dir())?
+            .args(["up", "--listen", "127.0.0.1:0"])
+            .envs(&w.settings.env)
+            .output()
+            .await?;
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(!out.status.success() && said.contains("another server"), "{said}");
         assert!(w.client.verify().await?.ok, "the first one goes on");

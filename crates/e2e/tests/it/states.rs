@@ -130,7 +130,10 @@ async fn while_it_waits() -> Result<()> {
         let task = w.run(&program(&["packages", "six"])).await?;
         let shown = w.pending(&task, 1).await?.remove(0);
         cancelled(w, &task).await?;
-        let late = w.client.review(&shown.request.id, &e2e::client::approve(shown.request.digest.as_deref().unwrap_or_default())).await?;
+        let late = w
+            .client
+            .review(&shown.request.id, &e2e::client::approve(shown.request.digest.as_deref().unwrap_or_default()))
+            .await?;
         assert_eq!(late.status, 409, "{late:?}");
 
         let task = w.run(&program(&["packages", "six"])).await?;
@@ -171,7 +174,11 @@ async fn while_it_builds() -> Result<()> {
         })
         .await?;
         let paused = w.client.task(&task).await?;
-        assert_eq!((paused.task.status.as_str(), &paused.task.image), ("paused", &before.task.image), "kept and not applied");
+        assert_eq!(
+            (paused.task.status.as_str(), &paused.task.image),
+            ("paused", &before.task.image),
+            "kept and not applied"
+        );
         legal(&w.client.command(&task, "resume").await?, Ok(()))?;
         w.completed(&task).await?;
         assert!(w.delivered(&task, "result.txt").await?.contains("toml works"));

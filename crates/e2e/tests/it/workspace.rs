@@ -16,19 +16,31 @@ async fn a_hostile_tree_is_listed_and_never_followed() -> Result<()> {
         let task = w.run(&program(&["hostile"])).await?;
         w.completed(&task).await?;
         let files = w.client.files(&task).await?;
-        for (path, kind) in [("pipe", "fifo"), ("shadow", "symlink"), ("etc", "symlink"), ("loop", "symlink"),
-            ("deep/up", "symlink"), ("socket", "socket")] {
+        for (path, kind) in [
+            ("pipe", "fifo"),
+            ("shadow", "symlink"),
+            ("etc", "symlink"),
+            ("loop", "symlink"),
+            ("deep/up", "symlink"),
+            ("socket", "socket"),
+        ] {
             let file = named(&files, path)?;
             assert_eq!((file.kind.as_str(), file.kept, file.sha256.is_none()), (kind, false, true), "{file:?}");
             let reply = w.client.send(Method::GET, &format!("/api/tasks/{task}/files/{path}"), None).await?;
             assert_eq!((reply.status, reply.code()), (409, "file_not_kept"), "{path}: {reply:?}");
         }
-        assert!(files.iter().all(|f| !f.path.starts_with("etc/") && !f.path.starts_with("deep/up/")), "no link was followed");
+        assert!(
+            files.iter().all(|f| !f.path.starts_with("etc/") && !f.path.starts_with("deep/up/")),
+            "no link was followed"
+        );
         let sparse = named(&files, "sparse")?;
         assert!(!sparse.kept && sparse.skipped.is_some(), "{sparse:?}");
         assert!(named(&files, "good.txt")?.kept);
         assert!(w.delivered(&task, "good.txt").await?.contains("device refused"));
-        assert!(files.iter().all(|f| !f.path.chars().any(char::is_control) && !f.path.contains('\u{202e}')), "{files:?}");
+        assert!(
+            files.iter().all(|f| !f.path.chars().any(char::is_control) && !f.path.contains('\u{202e}')),
+            "{files:?}"
+        );
         leaves_no_folder(&w.client, &task, &files).await?;
         // Nothing of the tree has become a path of the host.
         let mut open = vec![w.data()];
@@ -50,10 +62,21 @@ async fn a_hostile_tree_is_listed_and_never_followed() -> Result<()> {
 
 /// Paths that no listing names do not exist, however they are spelled.
 async fn leaves_no_folder(client: &Client, task: &str, files: &[File]) -> Result<()> {
-    for path in ["../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/token", "/etc/passwd", "good.txt/../../../token"] {
+    for path in [
+        "../../../../etc/passwd",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "%2e%2e/%2e%2e/token",
+        "/etc/passwd",
+        "good.txt/../../../token",
+    ] {
         let reply = client.send(Method::GET, &format!("/api/tasks/{task}/files/{path}"), None).await?;
         assert!(matches!(reply.status, 400 | 404), "{path}: {reply:?}");
     }
-    assert!(files.iter().filter(|f| f.kept).all(|f| Path::new(&f.path).components().all(|c| matches!(c, std::path::Component::Normal(_)))));
+    assert!(
+        files
+            .iter()
+            .filter(|f| f.kept)
+            .all(|f| Path::new(&f.path).components().all(|c| matches!(c, std::path::Component::Normal(_))))
+    );
     Ok(())
 }
