@@ -52,6 +52,14 @@ impl Needles {
         Self(all.iter().map(|k| Finder::new(k).into_owned()).collect())
     }
 
+    /// A text that was put together from pieces, without secrets.
+    pub(crate) fn mask_text(&self, text: String) -> String {
+        if self.0.iter().all(|n| n.find(text.as_bytes()).is_none()) {
+            return text;
+        }
+        String::from_utf8_lossy(&self.mask(text.as_bytes())).into_owned()
+    }
+
     /// A text without secrets.
     pub(crate) fn mask(&self, text: &[u8]) -> Vec<u8> {
         let mut masker = Masker::new(self.clone());

@@ -128,7 +128,9 @@ async fn pump(
             Ok(Some(piece)) => {
                 flow.first_byte.get_or_insert_with(|| call.started.elapsed());
                 let out = flow.take(piece);
-                if flow.bytes.len() > sandbox.shared.config.max_response_bytes || !call.held.grow(flow.bytes.len()) {
+                if flow.bytes.len() > sandbox.shared.config.max_response_bytes
+                    || !call.held.grow(call.body.len() + flow.bytes.len())
+                {
                     break Some(Failure::cut(
                         "response_too_large",
                         "the answer is larger than can be held and recorded",
@@ -293,6 +295,7 @@ async fn end(sandbox: &Sandbox, call: &Call, arrived: Arrived, failure: Option<F
     let reference = call.call.clone();
     let total_ms = millis(call.started.elapsed());
     let unanswered = Arc::clone(&sandbox.unanswered);
+    let needles = call.upstream.needles.clone();
     // What was cut off was never whole, so nothing of it was carried out.
     let whole = failure.as_ref().is_none_or(Failure::is_whole);
     let durability = sandbox.shared.config.call_durability;
@@ -316,9 +319,14 @@ async fn end(sandbox: &Sandbox, call: &Call, arrived: Arrived, failure: Option<F
             };
             tx.call_end(&reference, end).await?;
             if whole && !answer.tool_calls.is_empty() {
-                let emitted = answer.tool_calls.into_iter();
-                let emitted: Vec<_> =
-                    emitted.map(|t| EmittedToolCall { id: t.id, name: t.name, arguments: t.arguments }).collect();
+                // A secret may have been split between two deltas, where no masking of bytes can see it.
+                let clean = |text| needles.mask_text(text);
+                let emitted = answer.tool_calls.into_iter().map(|t| EmittedToolCall {
+                    id: clean(t.id),
+                    name: clean(t.name),
+                    arguments: clean(t.arguments),
+                });
+                let emitted: Vec<_> = emitted.collect();
                 tx.tool_calls_insert(&reference, &emitted).await?;
                 unanswered.store(true, Ordering::Relaxed);
             }
