@@ -143,9 +143,11 @@ impl Policy {
 }
 
 /// One engine context. Dropping an unfinished `Fut` cancels the work behind it.
-pub trait Durable<W: Workflow>: Clone + Send + Sync + 'static {
+///
+/// Neither the context nor its futures need be `Send`: some engines run each workflow on one thread.
+pub trait Durable<W: Workflow>: Clone + 'static {
     /// A durable future of this engine.
-    type Fut<T: Send + 'static>: Future<Output = T> + Unpin + Send + 'static;
+    type Fut<T: Send + 'static>: Future<Output = T> + Unpin + 'static;
     /// The run's id, as given at its start.
     fn id(&self) -> String;
     /// Calls an activity under a policy.

@@ -20,9 +20,10 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -134,6 +135,29 @@ impl<W> fmt::Debug for Host<W> {
     }
 }
 
+/// A durable future of the embedded engine. The mutex is never locked: it makes the future `Sync`, so that a workflow
+/// may hold one across an await behind a shared reference to itself.
+pub struct Work<T>(Mutex<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T> Work<T> {
+    fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Mutex::new(Box::pin(work)))
+    }
+}
+
+impl<T> Future for Work<T> {
+    type Output = T;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+    }
+}
+
+impl<T> fmt::Debug for Work<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").finish_non_exhaustive()
+    }
+}
+
 /// What a call carries through the engine.
 #[derive(Serialize, Deserialize)]
 struct Envelope<I> {
@@ -201,7 +225,7 @@ async fn attempts<A: Activity>(
 }
 
 impl<W: Workflow> Durable<W> for Host<W> {
-    type Fut<T: Send + 'static> = Pin<Box<dyn Future<Output = T> + Send>>;
+    type Fut<T: Send + 'static> = Work<T>;
 
     fn id(&self) -> String {
         self.cx.instance_id()
@@ -210,8 +234,8 @@ impl<W: Workflow> Durable<W> for Host<W> {
     fn call<A: Activity>(&self, policy: Policy, input: A::In) -> Self::Fut<Result<A::Out, Fault>> {
         let key = self.next_key();
         match serde_json::value::to_raw_value(&input) {
-            Ok(input) => Box::pin(attempts::<A>(self.cx.clone(), key, policy, input)),
-            Err(e) => Box::pin(ready(Err(Fault::fatal("encode", e.to_string())))),
+            Ok(input) => Work::new(attempts::<A>(self.cx.clone(), key, policy, input)),
+            Err(e) => Work::new(ready(Err(Fault::fatal("encode", e.to_string())))),
         }
     }
 
@@ -219,25 +243,25 @@ impl<W: Workflow> Durable<W> for Host<W> {
         match encode(&input) {
             Ok(input) => {
                 let (cx, id) = (self.cx.clone(), id.to_owned());
-                Box::pin(async move {
+                Work::new(async move {
                     let text = cx.schedule_sub_orchestration_with_id(C::NAME, id, input).await.map_err(heard)?;
                     decode(&text)
                 })
             }
-            Err(fault) => Box::pin(ready(Err(fault))),
+            Err(fault) => Work::new(ready(Err(fault))),
         }
     }
 
     fn sleep(&self, duration: Duration) -> Self::Fut<()> {
         let cx = self.cx.clone();
-        Box::pin(async move { cx.schedule_timer(duration).await })
+        Work::new(async move { cx.schedule_timer(duration).await })
     }
 
     /// The receive is scheduled at once, and only here: an unreadable signal is passed over, the same in every replay.
     fn signal(&self) -> Self::Fut<W::Signal> {
         let cx = self.cx.clone();
         let mut next = cx.dequeue_event(INBOX);
-        Box::pin(async move {
+        Work::new(async move {
             loop {
                 match serde_json::from_str(&next.await) {
                     Ok(signal) => return signal,

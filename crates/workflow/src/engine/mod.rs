@@ -27,7 +27,7 @@ mod types;
 mod upkeep;
 
 pub use embedded::Engine;
-pub use host::{Host, Registry};
+pub use host::{Host, Registry, Work};
 pub use replay::{History, ReplayError, replay};
 pub use types::{EngineError, Options, Outcome, Phase, Pruned, RunState, Started, Stats, Told};
 
