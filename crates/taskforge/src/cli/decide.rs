@@ -130,6 +130,11 @@ async fn ask(c: &Context, detail: &RequestDetail, question: bool) -> Outcome<Opt
 
 /// Asks a question on the terminal; none at the end of the input.
 pub(super) async fn read_line(prompt: &str) -> Outcome<Option<String>> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        // Keys that were pressed before the question was on the screen do not answer it.
+        rustix::termios::tcflush(&stdin, rustix::termios::QueueSelector::IFlush).map_err(std::io::Error::from)?;
+    }
     eprint!("{prompt}");
     std::io::stderr().flush()?;
     let read = tokio::task::spawn_blocking(|| {

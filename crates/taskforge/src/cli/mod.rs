@@ -165,7 +165,9 @@ async fn dispatch(c: &Context, command: Command) -> Outcome {
         Command::Token(command) => token::run(c, command).await,
         Command::Doctor => doctor::run(c).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "taskforge", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "taskforge", &mut script);
+            c.out.line(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Ok)
         }
     }

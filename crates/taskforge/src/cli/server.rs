@@ -17,7 +17,10 @@ use std::{
     fs::OpenOptions,
     io::{IsTerminal, Read, Seek, SeekFrom},
     net::SocketAddr,
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::unix::{
+        fs::{DirBuilderExt, OpenOptionsExt},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -128,7 +131,7 @@ async fn detached(c: &Context, dir: &Path, listen: &str) -> Outcome {
             format!("a server runs on {} already{at}", dir.display()),
         ));
     }
-    std::fs::create_dir_all(dir)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let log = dir.join("server.log");
     let mut child = spawn(dir, listen, &log)?;
     let deadline = Instant::now() + START_PATIENCE;
