@@ -107,7 +107,7 @@ def apt(wish):
         os.makedirs(f"{root}/{part}")
     sources = [f"deb {BASE}/debian bookworm main", f"deb {BASE}/debian bookworm-updates main",
                f"deb {BASE}/debian-security bookworm-security main"]
-    options = ["-qq", "-y", "--no-install-recommends"]
+    options = []
     for key, value in {
         "Dir::State": f"{root}/state", "Dir::State::status": f"{SHARED}/dpkg-status", "Dir::Cache": f"{root}/cache",
         "Dir::Etc::sourcelist": write("apt/sources.list", sources), "Dir::Etc::sourceparts": "-",
@@ -116,7 +116,8 @@ def apt(wish):
         "APT::Get::AllowUnauthenticated": "false", "Acquire::AllowInsecureRepositories": "false",
     }.items():
         options += ["-o", f"{key}={value}"]
-    update = run(["apt-get", *options, "-o", "APT::Update::Error-Mode=any", "update"])
+    get = ["apt-get", "-qq", "-y", "--no-install-recommends", *options]
+    update = run([*get, "-o", "APT::Update::Error-Mode=any", "update"])
     if update["exit"] != 0:
         return {**update, "stage": "update"}
     names = [spec.split("=")[0] for spec in wish["specs"]]
@@ -125,7 +126,7 @@ def apt(wish):
     if missing:
         near = {name: difflib.get_close_matches(name, known, n=3, cutoff=0.75) for name in missing}
         return {"exit": 100, "stage": "names", "stdout": "", "stderr": "", "missing": near}
-    plan = run(["apt-get", *options, "--print-uris", "install", *wish["specs"]])
+    plan = run([*get, "--print-uris", "install", *wish["specs"]])
     if plan["exit"] == 0:
         wanted = [line.split("'")[2].split()[0] for line in plan["stdout"].splitlines() if line.startswith("'")]
         pairs = sorted(f"{p[0].split(':')[0]}={p[1].replace('%3a', ':')}" for p in (w.split("_") for w in wanted))

@@ -132,8 +132,8 @@ fn text(base: &str, tools: &str, sorted: &[&Artefact], sums: &str) -> String {
     out
 }
 
-const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends -o Dir::Etc::sourcelist=/dev/null \\
-      -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 install /mnt/apt/*.deb \\
+const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends -o Dir::Etc::sourcelist=/srv/none \\
+      -o Dir::Etc::sourceparts=/srv -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 install /mnt/apt/*.deb \\
  && rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old";
 const PIP: &str = "HOME=/tmp /media/uv pip install --system --break-system-packages --python /usr/bin/python3 --offline --no-index \\
       --find-links /mnt/pip --no-deps --require-hashes --no-build --no-cache --no-config --link-mode copy \\

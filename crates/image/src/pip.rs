@@ -3,7 +3,10 @@
 use crate::registry_proxy::FileFact;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Read, path::Path};
+
+/// Largest metadata of a wheel that is read.
+const MAX_METADATA: u64 = 4 << 20;
 
 /// One file of an index page, as it is passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,6 +241,17 @@ fn platform_fit(platform: &str, on: &Platform) -> Option<u32> {
         }
     };
     ((major, minor) <= on.libc && major == on.libc.0).then_some(100 + minor)
+}
+
+/// The metadata in a wheel.
+pub fn metadata(wheel: &Path) -> std::io::Result<String> {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(wheel)?)?;
+    let wanted = |n: &&str| n.split('/').count() == 2 && n.ends_with(".dist-info/METADATA");
+    let name = archive.file_names().find(wanted).map(str::to_owned);
+    let name = name.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "the wheel has no metadata"))?;
+    let mut text = Vec::new();
+    archive.by_name(&name)?.take(MAX_METADATA).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The licence that a wheel's metadata states.

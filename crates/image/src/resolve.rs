@@ -108,7 +108,8 @@ impl Images {
         Ok(Resolved { candidate, new, lookups: session.lookups() })
     }
 
-    fn session(&self, task: TaskId, lookup: LookupFn) -> Session {
+    /// A session of the registry proxy for a task.
+    pub fn session(&self, task: TaskId, lookup: LookupFn) -> Session {
         let (images, limit) = (self.clone(), self.shared.config.limits.lookups_per_task_hour);
         let take = move || {
             let now = Instant::now();
@@ -186,8 +187,12 @@ impl Images {
             async move {
                 let expected = Expected::Sha256(fact.sha256.clone().unwrap_or_default());
                 let stored = session.fetch(Ecosystem::Pip, &fact.url, &expected).await.map_err(Trouble::into_error)?;
-                // A licence is worth a lookup, not a failure: without it the licence is shown as unknown.
-                let metadata = if fact.has_metadata { session.pypi_metadata(&fact).await.ok() } else { None };
+                let path = self.shared.packages.path(&stored.sha256);
+                let read = tokio::task::spawn_blocking(move || pip::metadata(&path)).await;
+                let metadata = read.map_err(|e| ImageError::protocol(e.to_string()))?;
+                let metadata = metadata.map_err(|e| ResolveError::Rejected {
+                    what: format!("the package {name} {version} is damaged: {e}"),
+                })?;
                 Ok::<_, ResolveError>(Artefact {
                     ecosystem: Ecosystem::Pip,
                     requested: answers::is_asked(specs, Ecosystem::Pip, &name),
@@ -196,7 +201,7 @@ impl Images {
                     sha256: stored.sha256,
                     size_bytes: stored.size_bytes,
                     url: fact.url.to_string(),
-                    licence: metadata.and_then(|m| pip::licence(&String::from_utf8_lossy(&m))),
+                    licence: pip::licence(&metadata),
                     uploaded_at: fact.uploaded_at,
                     file_name: fact.file_name,
                     install_scripts: false,

@@ -311,7 +311,7 @@ impl Session {
     }
 
     /// The metadata of a wheel, fetched once.
-    pub async fn pypi_metadata(&self, fact: &FileFact) -> Result<Bytes, Trouble> {
+    async fn pypi_metadata(&self, fact: &FileFact) -> Result<Bytes, Trouble> {
         let mut url = fact.url.clone();
         url.set_path(&format!("{}.metadata", fact.url.path()));
         if let Some(known) = lock(&self.state.metadata).get(url.as_str()) {

@@ -2,3 +2,5 @@
 
 mod engine;
 mod grammar;
+mod proxy;
+mod pure;
