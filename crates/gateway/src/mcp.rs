@@ -31,6 +31,11 @@ const VERSION_HEADER: &str = "mcp-protocol-version";
 const INSTRUCTIONS: &str = "Tools of TaskForge, the system that runs you: ask for packages, ask a person, report \
      progress, submit your result. There is no other way out of this sandbox.";
 
+/// Our tools as a model knows them when its client prefixes the server's name, as OpenClaw does.
+pub(crate) fn prefixed_names() -> [&'static str; 4] {
+    catalogue::Tool::ALL.map(catalogue::Tool::prefixed_name)
+}
+
 /// Answers one message.
 pub(crate) async fn post(sandbox: &Arc<Sandbox>, request: Request<Incoming>) -> Reply {
     let (parts, body) = request.into_parts();

@@ -1,6 +1,6 @@
 //! Whether a model call may leave, and where to.
 
-use crate::reply::Refusal;
+use crate::{mcp, reply::Refusal};
 use domain::{
     policy::Policy,
     task::{Agent, Desired},
@@ -10,8 +10,6 @@ use store::CallContext;
 
 /// A run of OpenClaw whose first request lacks our tools.
 pub(crate) const TOOLS_MISSING: &str = "tools_missing";
-/// The tools without which an agent can neither ask nor deliver, as OpenClaw's model sees them.
-const NEEDED_TOOLS: [&str; 2] = ["taskforge__request_packages", "taskforge__submit_result"];
 
 /// Where a call goes: the upstream's name and its own name for the model.
 pub(crate) fn judge<'a>(
@@ -27,7 +25,7 @@ pub(crate) fn judge<'a>(
         let message = format!("the task's policy names the model {model:?} without its provider");
         Refusal::new(StatusCode::BAD_GATEWAY, "bad_policy", message)
     })?;
-    let lacks_tools = || NEEDED_TOOLS.iter().any(|needed| !tools.iter().any(|t| t == needed));
+    let lacks_tools = || mcp::prefixed_names().iter().any(|needed| !tools.iter().any(|t| t == needed));
     if context.agent == Agent::Openclaw && context.turns == 0 && lacks_tools() {
         let message = "the first model request of this turn lacks TaskForge's tools, so it is not let out";
         return Err(Refusal::new(StatusCode::FORBIDDEN, TOOLS_MISSING, message));

@@ -6,6 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use domain::event::{EventKind, Phase};
+use futures::StreamExt;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -186,4 +187,16 @@ async fn many_calls_on_one_connection_are_numbered_in_order() {
     assert_eq!(turns, (1..=20).collect::<Vec<_>>());
     assert_eq!(w.store.call_totals(w.task).await.unwrap().sent, 20);
 }
-use futures::StreamExt;
+
+#[tokio::test]
+async fn a_large_request_arrives_and_is_recorded_whole() {
+    let w = World::new(|_| sse_answer(&stream_of("x", &[]))).await;
+    let image = "QUJD".repeat(400_000);
+    let content = json!([{"type":"image_url","image_url":{"url":format!("data:image/png;base64,{image}")}}]);
+    let body = chat_body(&[("messages", json!([{"role":"user","content":content}]))]).to_string();
+    assert_eq!(w.ask("POST", "/v1/chat/completions", body.clone()).await.0, StatusCode::OK);
+    let sent = w.fake.seen().pop().unwrap().body;
+    assert!(sent == body.replace("\"up/m\"", "\"m\""), "the upstream saw {} bytes of {}", sent.len(), body.len());
+    let call = w.newest_call(CallStatus::Done).await;
+    assert!(w.store.body_text(&call.request).await.unwrap() == body, "the record holds all of it");
+}

@@ -99,8 +99,8 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Response<B
     let body = axum::body::to_bytes(body, 100 << 20).await.unwrap();
     let seen = Seen { path: parts.uri.path().to_owned(), headers: parts.headers, body };
     inner.seen.lock().unwrap().push(seen.clone());
-    let response = (inner.answer.lock().unwrap())(&seen);
-    response
+    let mut answer = inner.answer.lock().unwrap();
+    answer(&seen)
 }
 
 /// A JSON answer.

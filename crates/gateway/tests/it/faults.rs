@@ -6,10 +6,12 @@ use crate::{
 };
 use bytes::Bytes;
 use domain::event::EventKind;
+use gateway::{Config, Gateway};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use serde_json::Value;
 use std::{
+    path::PathBuf,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -50,22 +52,26 @@ async fn a_client_that_goes_away_stops_the_upstream_and_what_arrived_is_recorded
 #[tokio::test]
 async fn a_client_that_goes_away_before_the_answer_is_noticed_too() {
     let w = World::new(nobody).await;
-    let (asked, seen) = std::sync::mpsc::channel();
-    w.fake.answer(move |_| {
-        asked.send(()).unwrap();
-        // Headers that never come: the body of this answer is not even begun.
-        let (keep, _, response) = piecewise("text/event-stream");
-        std::mem::forget(keep);
-        response
-    });
-    let mut connection = w.connect().await;
-    let call = connection.send_request(request("POST", "/v1/chat/completions", chat_body(&[]).to_string()));
-    let waiting =
-        tokio::time::timeout(Duration::from_millis(300), async { call.await.unwrap().into_body().frame().await });
-    assert!(waiting.await.is_err(), "no byte comes");
-    seen.recv().unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", silent.local_addr().unwrap());
+    let (other, socket) = second_gateway(&w, url, |_| {}).await;
+    let mut connection = crate::world::connect(&socket).await;
+    let asked = request("POST", "/v1/chat/completions", chat_body(&[]).to_string());
+    let mut upstream = {
+        let answer = connection.send_request(asked);
+        futures::pin_mut!(answer);
+        let accepted = silent.accept();
+        futures::pin_mut!(accepted);
+        match futures::future::select(answer, accepted).await {
+            futures::future::Either::Right((accepted, _)) => accepted.unwrap().0,
+            futures::future::Either::Left(_) => panic!("answered by a silent upstream"),
+        }
+    };
     drop(connection);
     assert_eq!(w.newest_call(CallStatus::Cut).await.error_code.as_deref(), Some("client_gone"));
+    // The request, and then the end: the upstream's connection is gone too.
+    tokio::io::AsyncReadExt::read_to_end(&mut upstream, &mut Vec::new()).await.unwrap();
+    other.shutdown().await;
 }
 
 #[tokio::test]
@@ -116,7 +122,7 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn silence_is_bounded_and_named() {
-    let tweak = |c: &mut gateway::Config| {
+    let tweak = |c: &mut Config| {
         c.first_byte_timeout = Duration::from_millis(150);
         c.idle_timeout = Duration::from_millis(150);
     };
@@ -144,14 +150,20 @@ async fn silence_is_bounded_and_named() {
     assert_eq!((status, code(&body).as_str()), (StatusCode::BAD_GATEWAY, "upstream_unreachable"));
 }
 
-/// One call of the world's task through a gateway whose upstream is at `url`.
-async fn call_through(w: &World, url: String, tweak: impl FnOnce(&mut gateway::Config)) -> (StatusCode, Bytes) {
-    let mut config = gateway::Config::new(w.dir.path().join("run2"));
+/// Another gateway for the world's task, whose upstream is at `url`.
+async fn second_gateway(w: &World, url: String, tweak: impl FnOnce(&mut Config)) -> (Gateway, PathBuf) {
+    let mut config = Config::new(w.dir.path().join("run2"));
     tweak(&mut config);
     let upstream = crate::world::upstream("up", gateway::UpstreamKind::OpenaiCompatible, url);
     let upstreams = gateway::Upstreams::new(vec![upstream], config.connect_timeout).unwrap();
-    let other = gateway::Gateway::new(config, w.store.clone(), upstreams);
+    let other = Gateway::new(config, w.store.clone(), upstreams);
     let socket = other.open(w.task).await.unwrap().path;
+    (other, socket)
+}
+
+/// One call through a gateway whose upstream is at `url`.
+async fn call_through(w: &World, url: String, tweak: impl FnOnce(&mut Config)) -> (StatusCode, Bytes) {
+    let (other, socket) = second_gateway(w, url, tweak).await;
     let mut connection = crate::world::connect(&socket).await;
     let answer =
         connection.send_request(request("POST", "/v1/chat/completions", chat_body(&[]).to_string())).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::{
     fake::{sse_answer, stream_of},
-    world::{World, chat_body, nobody, request},
+    world::{World, chat_body, nobody, our_tools, request},
 };
 use domain::{
     event::{Actor, EventKind, Outcome, Phase},
@@ -14,15 +14,9 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use store::Durability;
 
-/// The tools as OpenClaw offers them to its model, so that its first request is let out.
-fn tools() -> (&'static str, Value) {
-    let names = ["taskforge__request_packages", "taskforge__submit_result"];
-    ("tools", json!(names.map(|n| json!({"type":"function","function":{"name":n}}))))
-}
-
 async fn openclaw() -> World {
     let w = World::with(Agent::Openclaw, |_| {}, |_| sse_answer(&stream_of("x", &[]))).await;
-    w.chat(&chat_body(&[tools()])).await;
+    w.chat(&chat_body(&[("tools", our_tools())])).await;
     w
 }
 

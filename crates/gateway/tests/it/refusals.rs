@@ -1,6 +1,6 @@
 //! Calls that are refused: the upstream sees nothing, the record says why.
 
-use crate::world::{World, chat_body, nobody};
+use crate::world::{World, chat_body, nobody, our_tools};
 use bytes::Bytes;
 use domain::{
     event::{EventKind, Outcome},
@@ -70,7 +70,9 @@ async fn a_task_that_is_being_paused_or_stopped_lets_nothing_out() {
 async fn a_first_request_without_our_tools_fails_the_run_once() {
     let w = World::with(Agent::Openclaw, |_| {}, nobody).await;
     let intents = w.store.intents().await.unwrap().len();
-    for tools in [json!([]), json!([{"type":"function","function":{"name":"exec"}}])] {
+    let mut three = our_tools();
+    three.as_array_mut().unwrap().pop();
+    for tools in [json!([]), three] {
         let (status, body) = w.chat(&chat_body(&[("tools", tools)])).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{body:?}");
     }
@@ -80,9 +82,7 @@ async fn a_first_request_without_our_tools_fails_the_run_once() {
     assert_eq!(w.store.intents().await.unwrap().len(), intents + 1, "the workflow is woken");
 
     w.fake.answer(|_| crate::fake::sse_answer(&crate::fake::stream_of("x", &[])));
-    let ours = ["taskforge__request_packages", "taskforge__submit_result", "exec"]
-        .map(|name| json!({"type":"function","function":{"name":name,"parameters":{}}}));
-    assert_eq!(w.chat(&chat_body(&[("tools", json!(ours))])).await.0, StatusCode::OK);
+    assert_eq!(w.chat(&chat_body(&[("tools", our_tools())])).await.0, StatusCode::OK);
     assert_eq!(w.chat(&chat_body(&[])).await.0, StatusCode::OK, "only the first request is judged by this");
 }
 

@@ -164,6 +164,13 @@ pub(crate) fn chat_body(more: &[(&str, Value)]) -> Value {
     body
 }
 
+/// The tools as OpenClaw offers them to its model, so that its first request is let out.
+pub(crate) fn our_tools() -> Value {
+    let names = ["exec", "request_packages", "ask_human", "report_progress", "submit_result"];
+    let prefixed = names.map(|n| if n == "exec" { n.to_owned() } else { format!("taskforge__{n}") });
+    json!(prefixed.map(|n| json!({"type":"function","function":{"name":n,"parameters":{}}})))
+}
+
 pub(crate) fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
