@@ -125,7 +125,7 @@ impl Store {
             .decrypt(Nonce::from_slice(&nonce), sealed.as_slice())
             .map_err(|_| StoreError::corrupt(format!("body {commitment} does not decrypt")))?;
         let salt: [u8; 32] = salt.try_into().map_err(|_| StoreError::corrupt("a salt has the wrong length"))?;
-        if audit::commitment(&salt, &bytes) != commitment {
+        if !audit::commitment_matches(commitment, &salt, &bytes) {
             return Err(StoreError::corrupt(format!("body {commitment} does not match its commitment")));
         }
         Ok(bytes)

@@ -45,6 +45,7 @@ pub use runs::Run;
 pub use tasks::{NewTask, TaskFilter, TaskPage};
 pub use tool_calls::*;
 pub use tx::Tx;
+pub use writer::work;
 
 use audit::Log;
 use domain::ids::InstallationId;

@@ -10,7 +10,7 @@ use domain::{
 };
 use serde_json::json;
 use sqlx::{Row, sqlite::SqliteRow};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Requests read at once.
 const PAGE: i64 = 200;
@@ -372,5 +372,20 @@ impl Store {
             Some(body) => serde_json::from_str::<Candidate>(&body)?.artefacts,
             None => Vec::new(),
         })
+    }
+
+    /// SHA-256 of every package file that an open or granted request names.
+    pub async fn packages_in_use(&self) -> Result<BTreeSet<String>, StoreError> {
+        let bodies: Vec<String> = sqlx::query_scalar(
+            "SELECT c.body FROM candidate c JOIN request r ON r.id = c.request_id \
+             WHERE r.status IN ('resolving', 'pending', 'approved', 'applied')",
+        )
+        .fetch_all(self.reader())
+        .await?;
+        let mut used = BTreeSet::new();
+        for body in &bodies {
+            used.extend(serde_json::from_str::<Candidate>(body)?.artefacts.into_iter().map(|a| a.sha256));
+        }
+        Ok(used)
     }
 }

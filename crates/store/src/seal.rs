@@ -3,8 +3,9 @@
 //! The database decides what a leaf is and which index it has; the tile files are derived from it and can be made
 //! again from any point, so a crash between the two loses nothing.
 
-use crate::{Store, StoreError, now};
+use crate::{Durability, Store, StoreError, Tx, now};
 use audit::{Checkpoint, Log, VerifierKey};
+use futures::FutureExt;
 
 /// Leaves integrated at once.
 const STRIDE: i64 = 4096;
@@ -15,8 +16,18 @@ fn audit_error(e: impl std::error::Error + Send + Sync + 'static) -> StoreError 
 
 impl Store {
     /// Hands the store the log that it seals into. Called once, before the first [`Store::seal`].
-    pub async fn log_attach(&self, log: Log) {
+    ///
+    /// A log that is ahead of the database belongs to another state of it: new leaves would contradict signed ones.
+    pub async fn log_attach(&self, log: Log) -> Result<(), StoreError> {
+        let (signed, recorded) = (log.size(), *self.changes().borrow());
+        if signed > recorded {
+            return Err(StoreError::conflict(
+                "log_ahead",
+                format!("the audit log holds {signed} entries, the database {recorded}: an older database was put beside it"),
+            ));
+        }
         *self.0.log.lock().await = Some(log);
+        Ok(())
     }
 
     /// Integrates every leaf recorded so far and signs a checkpoint over them, if there is something new.
@@ -42,6 +53,11 @@ impl Store {
 
     async fn integrate(&self, log: &mut Log) -> Result<Option<Checkpoint>, StoreError> {
         fail::fail_point!("store.seal.before", |_| Err(StoreError::DiskFull));
+        if log.size() == *self.changes().borrow() {
+            return Ok(None);
+        }
+        // What is signed must outlast what it was signed from: leaves recorded at `process` reach the disk first.
+        self.write(Durability::Power, |tx| tx.sealing().boxed()).await?;
         loop {
             let leaves: Vec<Vec<u8>> =
                 sqlx::query_scalar("SELECT bytes FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2")
@@ -58,5 +74,16 @@ impl Store {
         let sealed = tokio::task::block_in_place(|| log.checkpoint(now())).map_err(audit_error)?;
         fail::fail_point!("store.seal.after");
         Ok(sealed)
+    }
+}
+
+impl Tx {
+    /// A write for the sake of its flush: an empty transaction would not reach the disk.
+    async fn sealing(&mut self) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO meta (key, value) VALUES ('sealing', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+            .bind(self.leaf_count().to_string())
+            .execute(&mut self.conn)
+            .await?;
+        Ok(())
     }
 }

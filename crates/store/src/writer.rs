@@ -20,6 +20,14 @@ pub(crate) struct Job {
     reply: oneshot::Sender<Result<Value, StoreError>>,
 }
 
+/// Tells the compiler what work in a transaction looks like, where it is not given to [`Store::write`] at once.
+pub fn work<T, F>(work: F) -> F
+where
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+{
+    work
+}
+
 impl Store {
     /// Runs `work` in a transaction and returns its value once the commit is as durable as asked.
     ///

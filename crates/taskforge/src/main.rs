@@ -1,2 +1,54 @@
-//! taskforge.
-fn main() {}
+//! The `taskforge` program: a command line, and the server behind `taskforge up`.
+
+mod cli;
+mod client;
+mod config;
+#[cfg(feature = "failpoints")]
+mod failpoints;
+mod output;
+mod server;
+
+use clap::Parser;
+use cli::{Cli, Hooks};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+fn hooks() -> Hooks {
+    let docker_host = || std::env::var("TASKFORGE_DOCKER_HOST").ok();
+    Hooks {
+        up: Box::new(|(dir, listen)| {
+            Box::pin(async move {
+                log_to_stderr();
+                server::up(config::Config::from_env(dir, &listen)?).await
+            })
+        }),
+        clean: Box::new(move |dir| Box::pin(async move { server::control::clean(&dir, docker_host().as_deref()).await })),
+        backup: Box::new(move |(dir, file)| {
+            Box::pin(async move { server::control::backup(&dir, docker_host().as_deref(), &file).await })
+        }),
+        restore: Box::new(move |(dir, file)| {
+            Box::pin(async move { server::control::restore(&dir, docker_host().as_deref(), &file).await })
+        }),
+    }
+}
+
+/// The server's log: plumbing only, never prompts, bodies or secrets. `TASKFORGE_LOG` filters it.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("TASKFORGE_LOG").unwrap_or_else(|_| EnvFilter::new("info,duroxide=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var_os("TASKFORGE_LOG_JSON").is_some() { log.json().init() } else { log.init() }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Settings in `.env` of the folder that it starts in; the environment wins.
+    if let Err(e) = dotenvy::dotenv()
+        && !e.not_found()
+    {
+        eprintln!("error: .env cannot be read: {e}");
+        return ExitCode::from(2);
+    }
+    #[cfg(feature = "failpoints")]
+    failpoints::arm();
+    ExitCode::from(cli::run(Cli::parse(), hooks()).await as u8)
+}

@@ -3,5 +3,9 @@
 //! - [`durable`]: what a workflow may do. Names no engine.
 //! - [`engine`]: the embedded engine (a SQLite file, no server).
 
+pub mod activities;
+pub mod dispatch;
 pub mod durable;
 pub mod engine;
+pub mod flow;
+pub mod prompts;

@@ -12,7 +12,8 @@ async fn nothing_is_open_but_health_and_signing_in() {
             if path == "/api/sign-in" {
                 continue;
             }
-            let url = s.url(&path.replace("{id}", "x").replace("{path}", "x").replace("{index}", "0").replace("{name}", "x"));
+            let url =
+                s.url(&path.replace("{id}", "x").replace("{path}", "x").replace("{index}", "0").replace("{name}", "x"));
             let method: Method = method.to_uppercase().parse().unwrap();
             let request = || s.http.request(method.clone(), &url).json(&json!({}));
             let e = error(answer(request()).await, 401, "unauthenticated");

@@ -1,5 +1,7 @@
 //! The API over real HTTP, with a real SQLite store in a temporary folder.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what a test needs and does not get ends it")]
+
 mod access;
 mod contract;
 mod requests;

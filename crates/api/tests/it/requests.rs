@@ -51,7 +51,8 @@ async fn candidate(s: &Server, id: RequestId, name: &str) -> String {
         dockerfile: "FROM sha256:base\n".into(),
         policy_version: 1,
     };
-    let shown = s.store.write(Durability::Power, move |tx| async move { tx.request_pending(id, &candidate).await }.boxed());
+    let shown =
+        s.store.write(Durability::Power, move |tx| async move { tx.request_pending(id, &candidate).await }.boxed());
     shown.await.unwrap().digest.unwrap()
 }
 
@@ -95,7 +96,11 @@ async fn an_approval_needs_the_digest_that_was_shown_and_counts_once() {
     ] {
         error(s.post(&review, bad).await, 400, "invalid_value");
     }
-    error(s.post(&review, json!({"decision": "answer", "digest": digest, "answer": "yes"})).await, 400, "verdict_unfit");
+    error(
+        s.post(&review, json!({"decision": "answer", "digest": digest, "answer": "yes"})).await,
+        400,
+        "verdict_unfit",
+    );
 
     let (status, decided) = s.post(&review, json!({"decision": "approve", "digest": digest})).await;
     assert_eq!((status, &decided["status"]), (StatusCode::OK, &json!("approved")));
@@ -103,7 +108,9 @@ async fn an_approval_needs_the_digest_that_was_shown_and_counts_once() {
     let late = s.post(&review, json!({"decision": "deny", "digest": digest, "reason": "changed my mind"})).await;
     assert_eq!(error(late, 409, "request_decided")["details"]["decision"]["decision"], "approve");
 
-    let other = s.post(&format!("/api/capabilities/requests/{b}/review"), json!({"decision": "approve", "digest": stale})).await;
+    let other = s
+        .post(&format!("/api/capabilities/requests/{b}/review"), json!({"decision": "approve", "digest": stale}))
+        .await;
     let e = error(other, 409, "request_not_pending");
     assert_eq!(e["details"]["status"], "resolving", "the other candidate is made and reviewed again");
 }
@@ -134,4 +141,24 @@ async fn pending_requests_are_found() {
     assert_eq!(s.get(&format!("/api/tasks/{task}")).await.1["pending_requests"], json!([id.to_string()]));
     error(s.get("/api/capabilities/requests?status=open").await, 400, "invalid_value");
     error(s.get("/api/capabilities/requests/req_00000000000000000000000000000001").await, 404, "not_found");
+}
+
+#[tokio::test]
+async fn of_many_decisions_at_once_one_counts() {
+    let s = Server::start().await;
+    let task = started(&s).await;
+    let id = request(&s, &task, packages("pandas")).await;
+    let digest = candidate(&s, id, "pandas").await;
+    let review = format!("/api/capabilities/requests/{id}/review");
+    let verdicts = (0..16).map(|n| match n % 2 {
+        0 => json!({"decision": "approve", "digest": digest}),
+        _ => json!({"decision": "deny", "digest": digest, "reason": "no"}),
+    });
+    let answers = futures::future::join_all(verdicts.map(|v| s.post(&review, v))).await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(status, _)| *status == StatusCode::OK);
+    assert_eq!(won.len(), 1);
+    let decided = &won[0].1["decision"]["decision"];
+    for answer in lost {
+        assert_eq!(&error(answer, 409, "request_decided")["details"]["decision"]["decision"], decided);
+    }
 }

@@ -24,7 +24,11 @@ async fn a_task_is_created_then_started_and_each_command_fits_or_says_why() {
     assert_eq!(resumed["desired"], "run");
     let (status, message) = s.post(&format!("/api/tasks/{id}/messages"), json!({"text": "hurry", "now": true})).await;
     assert_eq!((status, &message["author"]), (StatusCode::CREATED, &json!("anna")));
-    error(s.post(&format!("/api/tasks/{id}/continue"), json!({"instructions": "more"})).await, 409, "illegal_transition");
+    error(
+        s.post(&format!("/api/tasks/{id}/continue"), json!({"instructions": "more"})).await,
+        409,
+        "illegal_transition",
+    );
     let (_, cancelled) = s.post(&format!("/api/tasks/{id}/cancel"), json!({})).await;
     assert_eq!(cancelled["desired"], "cancel");
     error(s.post(&format!("/api/tasks/{id}/messages"), json!({"text": "hello"})).await, 409, "illegal_transition");
@@ -33,7 +37,8 @@ async fn a_task_is_created_then_started_and_each_command_fits_or_says_why() {
 #[tokio::test]
 async fn a_repeated_create_makes_one_task() {
     let s = Server::start().await;
-    let create = |body: Value| answer(s.request(Method::POST, "/api/tasks").header("Idempotency-Key", "k-1").json(&body));
+    let create =
+        |body: Value| answer(s.request(Method::POST, "/api/tasks").header("Idempotency-Key", "k-1").json(&body));
     let (first, task) = create(new_task()).await;
     let (second, again) = create(new_task()).await;
     assert_eq!((first, second), (StatusCode::CREATED, StatusCode::OK));
@@ -121,7 +126,8 @@ async fn bad_input_is_explained_and_leaves_nothing() {
     for part in ["timeline", "files", "files/a", "logs", "messages", "policies", "events"] {
         error(s.get(&format!("/api/tasks/{nobody}/{part}")).await, 404, "not_found");
     }
-    for path in ["/api/audit/entries/999999", "/api/audit/entries/18446744073709551615", "/api/audit/files/..%2ftoken"] {
+    for path in ["/api/audit/entries/999999", "/api/audit/entries/18446744073709551615", "/api/audit/files/..%2ftoken"]
+    {
         error(s.get(path).await, 404, "not_found");
     }
     assert_eq!(s.get("/api/tasks").await.1["items"].as_array().unwrap().len(), 1, "only the sound task was made");

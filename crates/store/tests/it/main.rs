@@ -1,4 +1,5 @@
 //! The store on a real SQLite file.
+#![cfg(test)]
 
 mod requests;
 mod tasks;
@@ -23,7 +24,7 @@ pub(crate) async fn reopen(dir: &TempDir) -> Store {
     let store = Store::open(dir.path()).await.unwrap();
     let key = audit::LogKey::open_or_create(&dir.path().join("log.key")).unwrap();
     let log = audit::Log::open(store.log_dir(), key, &format!("taskforge/{}", store.installation())).unwrap();
-    store.log_attach(log).await;
+    store.log_attach(log).await.unwrap();
     store
 }
 

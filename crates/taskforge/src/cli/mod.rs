@@ -16,7 +16,7 @@ mod token;
 mod watch;
 
 pub use exit::{EXIT_CODES, Exit, Failure, Outcome};
-pub use server::{Hooks, Work};
+pub use server::Hooks;
 
 use crate::{client::Client, output::Out};
 use clap::{Args, CommandFactory, Parser, Subcommand};

@@ -303,11 +303,13 @@ async fn events(c: &Context, follow: bool) -> Outcome {
         if c.out.json { c.out.item(e)? } else { c.out.line(&event::log_line(c.out, e)) }
     }
     let mut stream = Events::new(&client, "/api/events".to_owned(), page.items.last().map(|e| e.index));
-    while follow {
+    if !follow {
+        return Ok(Exit::Ok);
+    }
+    loop {
         let e = stream.next().await?;
         if c.out.json { c.out.item(&e)? } else { c.out.line(&event::log_line(c.out, &e)) }
     }
-    Ok(Exit::Ok)
 }
 
 /// Prints the end of the server's log and what is added to it.

@@ -83,7 +83,7 @@ fn task(e: &Event) -> Line {
         "task.resume_requested" => plain(format!("{} resumes the task", by(e))),
         "task.cancel_requested" => styled(Style::Bad, format!("{} cancels the task", by(e))),
         "task.message" => {
-            let words = body(e, "text").map(|t| super::agent_line(t, MAX_WORDS)).unwrap_or_default();
+            let words = body(e, "text").map(|t| agent_line(t, MAX_WORDS)).unwrap_or_default();
             plain(format!("message from {}: {}", by(e), words.trim_start_matches("agent: ")))
         }
         "task.message_delivered" => styled(Style::Dim, "the agent was told the message"),

@@ -1,0 +1,151 @@
+//! The server: puts the parts together, keeps them going, and takes them down in order.
+//!
+//! ```text
+//! lock → store → log key → recovery → Docker, images, gateway → engine → dispatcher, sealer → API
+//! ```
+//! One process owns a data directory. Stopping: no new connections → engine (containers stay, the next server adopts
+//! them) → last seal.
+
+pub mod control;
+mod health;
+pub mod lock;
+mod recovery;
+mod services;
+mod supervisor;
+mod upkeep;
+
+use crate::config::Config;
+use anyhow::{Context, Result};
+use domain::event::{Event, EventKind};
+use futures::FutureExt;
+use image::Images;
+use sandbox::{Docker, Sandboxes};
+use serde_json::json;
+use std::{fs, io::IsTerminal, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use store::{Durability, Store};
+use tokio::{net::TcpListener, signal::unix};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use workflow::{activities, dispatch, engine};
+
+/// How long the parts have to end when the server is stopped.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Everything that runs.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) docker: Docker,
+    pub(crate) services: activities::Shared,
+    pub(crate) engine: engine::Engine,
+    pub(crate) tracker: TaskTracker,
+}
+
+/// Runs the server until it is told to stop.
+pub async fn up(config: Config) -> Result<()> {
+    make_private(&config.data_dir)?;
+    let lock = lock::take(&config.data_dir)?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}: another program may use it; choose another with --listen", config.listen)
+    })?;
+    let parts = Arc::new(assemble(config).await?);
+    let open = dispatch::take_up(&parts.store, &parts.engine).await?;
+    tracing::info!(tasks = open, "open tasks go on");
+    let stop = CancellationToken::new();
+    let tracker = parts.tracker.clone();
+    tracker.spawn(dispatch::dispatch(parts.store.clone(), parts.engine.clone(), stop.clone()));
+    tracker.spawn(upkeep::seal_often(parts.store.clone(), stop.clone()));
+    tracker.spawn(upkeep::tidy(Arc::clone(&parts), stop.clone()));
+    api::first_token(&parts.store, &parts.config.data_dir.join("token")).await.context("the first token could not be made")?;
+    let app = api::Api::new(parts.store.clone(), services::services(&parts), api_config(&parts.config), stop.clone());
+    let address = listener.local_addr()?;
+    lock::announce(&parts.config.data_dir, address)?;
+    // A code is a secret: it is for a person's eyes, not for a log file.
+    if std::io::stdout().is_terminal() {
+        let (code, _) = api::sign_in_code(&parts.store, api::FIRST_TOKEN).await.context("no sign-in code could be made")?;
+        greet(address, &code);
+    }
+    let serve = api::serve(listener, app, stop.clone());
+    let signals = stop.clone();
+    let waiter = tokio::spawn(async move {
+        told_to_stop().await;
+        signals.cancel();
+    });
+    let served = tokio::select! {
+        r = serve => r.context("the API failed"),
+        () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_GRACE).await } => Ok(()),
+    };
+    waiter.abort();
+    stop.cancel();
+    take_down(&parts, tracker).await;
+    drop(lock);
+    served
+}
+
+fn make_private(dir: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("cannot make {}", dir.display()))
+}
+
+async fn assemble(config: Config) -> Result<Parts> {
+    let dir = config.data_dir.clone();
+    let store = Store::open(&dir).await.context("the store cannot be opened")?;
+    make_private(&dir.join("keys"))?;
+    let key = audit::LogKey::open_or_create(&dir.join("keys/log.key"))?;
+    let origin = format!("taskforge/{}", store.installation());
+    let log = audit::Log::open(store.log_dir(), key, &origin).context("the audit log cannot be opened")?;
+    store.log_attach(log).await?;
+    recovery::recover(&store).await?;
+    let docker = Docker::connect(config.docker_host.as_deref(), store.installation())?;
+    let sandboxes = Sandboxes::new(docker.clone(), &dir);
+    let supervisor = supervisor::place(&config)?;
+    let images = Images::new(docker.clone(), config.images())?;
+    let mut gateway_config = gateway::Config::new(dir.join("run"));
+    gateway_config.call_durability = config.call_durability;
+    gateway_config.request_ttl = config.request_ttl;
+    let upstreams = gateway::Upstreams::new(config.upstreams.clone(), gateway_config.connect_timeout)?;
+    let gateway = gateway::Gateway::new(gateway_config, store.clone(), upstreams);
+    let services = Arc::new(activities::Services { store: store.clone(), sandboxes, images, gateway, supervisor });
+    let options = engine::Options { long_slots: config.max_agents, ..engine::Options::default() };
+    let engine = engine::Engine::open(&dir.join("engine.db"), dispatch::registry(&services), options).await?;
+    let started = Event::point(EventKind::ServerStarted, json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()}));
+    store.write(Durability::Power, move |tx| tx.leaf(started).boxed()).await?;
+    Ok(Parts { config, store, docker, services, engine, tracker: TaskTracker::new() })
+}
+
+fn api_config(config: &Config) -> api::ApiConfig {
+    api::ApiConfig { allowed_hosts: config.allowed_hosts.clone(), ..api::ApiConfig::default() }
+}
+
+fn greet(address: std::net::SocketAddr, code: &str) {
+    println!("TaskForge listens on http://{address}");
+    println!("  API docs     http://{address}/docs");
+    println!("  sign in      http://{address}/sign-in#{code}   (once, within 10 minutes)");
+    println!("  next         taskforge run \"Say hello in hello.txt\" --model PROVIDER/MODEL");
+}
+
+async fn told_to_stop() {
+    let (Ok(mut term), Ok(mut int)) =
+        (unix::signal(unix::SignalKind::terminate()), unix::signal(unix::SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    tracing::info!("stopping");
+}
+
+async fn take_down(parts: &Parts, tracker: TaskTracker) {
+    parts.engine.shutdown(SHUTDOWN_GRACE).await;
+    tracker.close();
+    if tokio::time::timeout(SHUTDOWN_GRACE, tracker.wait()).await.is_err() {
+        tracing::warn!("some work did not end in time");
+    }
+    parts.services.gateway.shutdown().await;
+    let stopped = Event::point(EventKind::ServerStopped, json!({}));
+    let sealed = async {
+        parts.store.write(Durability::Power, move |tx| tx.leaf(stopped).boxed()).await?;
+        parts.store.seal().await
+    };
+    if let Err(e) = sealed.await {
+        tracing::error!(error = %e, "the log could not be sealed; it will be at the next start");
+    }
+    lock::withdraw(&parts.config.data_dir);
+}

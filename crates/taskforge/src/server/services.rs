@@ -1,0 +1,139 @@
+//! What the API asks other parts, answered.
+
+use super::{Parts, health};
+use api::{ApiError, Code, Services, ask, wire};
+use domain::event::{Event, EventKind};
+use futures::FutureExt;
+use gateway::ResolveError;
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use store::{Durability, Store};
+
+/// How the base image is being made.
+#[derive(Clone, Default)]
+enum Bootstrap {
+    #[default]
+    Idle,
+    Running(String),
+    Failed(String),
+}
+
+/// The services of the API.
+pub(crate) fn services(parts: &Arc<Parts>) -> Services {
+    let p = || Arc::clone(parts);
+    let state = Arc::new(Mutex::new(Bootstrap::Idle));
+    let (a, b, c, d, e, f, g, h) = (p(), p(), p(), p(), p(), p(), p(), p());
+    Services {
+        model_resolve: ask(move |name: String| resolve(Arc::clone(&a), name)),
+        models: ask(move |()| models(Arc::clone(&b))),
+        health: ask(move |()| {
+            let parts = Arc::clone(&c);
+            async move { Ok(health::checks(&parts).await) }
+        }),
+        facts: ask(move |()| {
+            let parts = Arc::clone(&d);
+            async move { Ok(health::facts(&parts).await) }
+        }),
+        audit_verify: ask(move |()| verify(e.store.clone())),
+        audit_checkpoint: ask(move |()| checkpoint(f.store.clone())),
+        image_bootstrap: ask(move |()| bootstrap(Arc::clone(&g), Arc::clone(&state))),
+        image_prune: ask(move |()| prune(Arc::clone(&h))),
+    }
+}
+
+async fn resolve(parts: Arc<Parts>, name: String) -> Result<String, ApiError> {
+    let result = parts.services.gateway.upstreams().resolve(&name).await;
+    result.map(|m| m.to_string()).map_err(|e| {
+        let text = e.to_string();
+        match e {
+            ResolveError::Unknown { near, .. } => ApiError::new(Code::UnknownModel, text).details(json!({"near": near})),
+            ResolveError::Ambiguous { candidates, .. } => {
+                ApiError::new(Code::AmbiguousModel, text).details(json!({"candidates": candidates}))
+            }
+            ResolveError::NoUpstreams | ResolveError::Unreachable { .. } => ApiError::new(Code::ProviderUnreachable, text),
+        }
+    })
+}
+
+async fn models(parts: Arc<Parts>) -> Result<Vec<String>, ApiError> {
+    Ok(parts.services.gateway.upstreams().models().await.iter().map(ToString::to_string).collect())
+}
+
+async fn verify(store: Store) -> Result<wire::VerifyReport, ApiError> {
+    store.seal().await?;
+    let (dir, key) = (store.log_dir().to_owned(), store.log_key().await?);
+    let options = audit::VerifyOptions { known: None, live: true };
+    let report = tokio::task::spawn_blocking(move || audit::verify(&dir, &key, &options))
+        .await
+        .map_err(ApiError::internal)?
+        .map_err(|e| ApiError::new(Code::LogUnavailable, e.to_string()))?;
+    Ok(wire::VerifyReport {
+        ok: report.valid,
+        entries: report.size,
+        root: Some(report.root),
+        checkpoint: store.log_newest().await?,
+        findings: report.findings.into_iter().map(|f| f.sentence).collect(),
+    })
+}
+
+async fn checkpoint(store: Store) -> Result<String, ApiError> {
+    store.seal().await?;
+    store.log_newest().await?.ok_or_else(|| ApiError::new(Code::LogUnavailable, "the log has no checkpoint yet"))
+}
+
+async fn bootstrap(parts: Arc<Parts>, state: Arc<Mutex<Bootstrap>>) -> Result<wire::Bootstrap, ApiError> {
+    let answer = |state: &str, image, detail| wire::Bootstrap { state: state.to_owned(), image, detail };
+    let docker = |e: image::ImageError| ApiError::new(Code::DockerUnavailable, e.to_string());
+    if let Some(bases) = parts.services.images.bases().await.map_err(docker)? {
+        return Ok(answer("ready", Some(bases.agent.id), bases.agent.tag));
+    }
+    let now = state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Bootstrap::Running(line) = now {
+        return Ok(answer("running", None, line));
+    }
+    let set = {
+        let state = Arc::clone(&state);
+        move |s| *state.lock().unwrap_or_else(PoisonError::into_inner) = s
+    };
+    set(Bootstrap::Running("starting".to_owned()));
+    let work = Arc::clone(&parts);
+    parts.tracker.spawn(async move {
+        let progress = set.clone();
+        match work.services.images.bootstrap(&move |line: &str| progress(Bootstrap::Running(line.to_owned()))).await {
+            Ok(_) => set(Bootstrap::Idle),
+            Err(e) => set(Bootstrap::Failed(e.to_string())),
+        }
+    });
+    Ok(match now {
+        Bootstrap::Failed(why) => answer("failed", None, format!("{why}; trying again")),
+        Bootstrap::Idle | Bootstrap::Running(_) => answer("running", None, "starting".to_owned()),
+    })
+}
+
+async fn prune(parts: Arc<Parts>) -> Result<wire::Pruned, ApiError> {
+    let keep = image::Keep {
+        images: parts.store.images_in_use().await?.into_iter().collect(),
+        packages: parts.store.packages_in_use().await?,
+        drop_bases: false,
+    };
+    let images = &parts.services.images;
+    let sizes: BTreeMap<String, u64> = parts.store.image_list().await?.into_iter().map(|i| (i.id, i.size)).collect();
+    let pruned = images.prune(&keep).await.map_err(|e| ApiError::new(Code::DockerUnavailable, e.to_string()))?;
+    let removed = pruned.images;
+    let freed_bytes = removed.iter().filter_map(|id| sizes.get(id)).sum::<u64>() + pruned.package_bytes;
+    let gone = removed.clone();
+    let work = store::work(move |tx| {
+        async move {
+            for id in &gone {
+                tx.image_delete(id).await?;
+            }
+            tx.leaf(Event::point(EventKind::ImagePrune, json!({"removed": gone, "package_files": pruned.package_files}))).await
+        }
+        .boxed()
+    });
+    parts.store.write(Durability::Process, work).await?;
+    Ok(wire::Pruned { removed, freed_bytes })
+}
