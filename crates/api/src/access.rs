@@ -2,7 +2,7 @@
 //!
 //! A token is `tf_` and 64 hexadecimal digits; the first 16 digits find it, the hash of the whole proves it.
 
-use crate::{ApiError, ApiResult, state::in_tx};
+use crate::{ApiError, ApiResult};
 use domain::event::{Actor, Event, EventKind};
 use futures::FutureExt;
 use serde_json::json;
@@ -101,7 +101,7 @@ pub async fn revoke_token(store: &Store, name: &str, by: &str) -> ApiResult<Toke
     let (name, by) = (name.to_owned(), by.to_owned());
     let make = move || {
         let (name, by) = (name.clone(), by.clone());
-        in_tx(move |tx| {
+        store::work(move |tx| {
             async move {
                 let token = tx.token_revoke(&name).await?;
                 let event = Event::point(EventKind::TokenRevoked, json!({"name": token.name, "key": token.key}));

@@ -1,13 +1,12 @@
 //! What every handler shares.
 
 use crate::{ApiError, ApiResult, Services, wire};
-use futures::future::BoxFuture;
 use std::{
     ops::Deref,
     sync::Arc,
     time::{Duration, Instant},
 };
-use store::{Store, StoreError, Tx};
+use store::Store;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -53,14 +52,6 @@ pub struct Inner {
     pub stop: CancellationToken,
     streams: Arc<Semaphore>,
     health: Mutex<Option<(Instant, wire::Health)>>,
-}
-
-/// Tells the compiler what work in a transaction looks like, where the closure is not given to the store at once.
-pub(crate) fn in_tx<T, F>(work: F) -> F
-where
-    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
-{
-    work
 }
 
 impl Deref for Api {

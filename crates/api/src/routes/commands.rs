@@ -4,7 +4,6 @@ use super::new_task::MAX_INSTRUCTION_CHARS;
 use crate::{
     Api, ApiResult, Identity,
     extract::{self, JsonBody},
-    state::in_tx,
     wire,
 };
 use axum::{
@@ -19,7 +18,7 @@ async fn command(api: &Api, identity: Identity, id: &str, command: Command) -> A
     let (id, by): (TaskId, String) = (extract::id(id)?, identity.name);
     let make = || {
         let by = by.clone();
-        in_tx(move |tx| async move { tx.task_command(id, command, &by).await }.boxed())
+        store::work(move |tx| async move { tx.task_command(id, command, &by).await }.boxed())
     };
     let stops = matches!(command, Command::Pause | Command::Cancel);
     let task =
@@ -87,7 +86,8 @@ pub(crate) async fn further(
 ) -> ApiResult<Json<wire::Task>> {
     let id: TaskId = extract::id(&id)?;
     extract::words("instructions", &body.instructions, MAX_INSTRUCTION_CHARS)?;
-    let work = in_tx(move |tx| async move { tx.task_continue(id, &body.instructions, &identity.name).await }.boxed());
+    let work =
+        store::work(move |tx| async move { tx.task_continue(id, &body.instructions, &identity.name).await }.boxed());
     let task = api.store.write(Durability::Power, work).await?;
     Ok(Json(task.into()))
 }

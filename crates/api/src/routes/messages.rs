@@ -3,7 +3,6 @@
 use crate::{
     Api, ApiResult, Identity,
     extract::{self, JsonBody},
-    state::in_tx,
     wire,
 };
 use axum::{
@@ -39,7 +38,8 @@ pub(crate) async fn post(
 ) -> ApiResult<(StatusCode, Json<wire::Message>)> {
     let id: TaskId = extract::id(&id)?;
     extract::words("text", &body.text, MAX_CHARS)?;
-    let work = in_tx(move |tx| async move { tx.task_message(id, &body.text, body.now, &identity.name).await }.boxed());
+    let work =
+        store::work(move |tx| async move { tx.task_message(id, &body.text, body.now, &identity.name).await }.boxed());
     let message = api.store.write(Durability::Power, work).await?;
     Ok((StatusCode::CREATED, Json(message.into())))
 }

@@ -3,7 +3,6 @@
 use crate::{
     Api, ApiError, ApiResult, Code, Identity,
     extract::{self, JsonBody, Params},
-    state::in_tx,
     wire,
 };
 use axum::{
@@ -75,7 +74,8 @@ pub(crate) async fn review(
 ) -> ApiResult<Json<wire::Request>> {
     let id: RequestId = extract::id(&id)?;
     let (digest, verdict) = verdict(body)?;
-    let work = in_tx(move |tx| async move { tx.request_review(id, &digest, verdict, &identity.name).await }.boxed());
+    let work =
+        store::work(move |tx| async move { tx.request_review(id, &digest, verdict, &identity.name).await }.boxed());
     match api.store.write(Durability::Power, work).await {
         Ok(request) => Ok(Json(request.into())),
         Err(e) => Err(refusal(&api, id, e).await?),

@@ -1,6 +1,6 @@
 //! Signing a browser in: a single-use code becomes a cookie.
 
-use crate::{Api, ApiError, ApiResult, Code, Identity, access, extract::JsonBody, layers, state::in_tx, wire};
+use crate::{Api, ApiError, ApiResult, Code, Identity, access, extract::JsonBody, layers, wire};
 use axum::{
     Json, RequestExt,
     body::Bytes,
@@ -78,7 +78,7 @@ fn cookie(value: &str, max_age_s: u64, secure: bool) -> ApiResult<HeaderValue> {
     responses((status = 204, description = "The session is over")))]
 pub(crate) async fn end(State(api): State<Api>, identity: Identity) -> ApiResult<Response> {
     if let Some(session) = identity.session {
-        let work = in_tx(move |tx| async move { tx.session_delete(&session).await }.boxed());
+        let work = store::work(move |tx| async move { tx.session_delete(&session).await }.boxed());
         api.store.write(Durability::Power, work).await?;
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0, false)?)]).into_response())

@@ -15,8 +15,9 @@ mod task;
 mod token;
 mod watch;
 
-pub use exit::{EXIT_CODES, Exit, Failure, Outcome};
-pub use server::Hooks;
+use exit::EXIT_CODES;
+pub(crate) use exit::{Exit, Failure, Outcome};
+pub(crate) use server::Hooks;
 
 use crate::{client::Client, output::Out};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -33,7 +34,7 @@ Examples:
 /// AI agents in sealed containers: they ask, people decide, the log proves it.
 #[derive(Debug, Parser)]
 #[command(name = "taskforge", version, propagate_version = true, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -42,21 +43,21 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Address of the server; otherwise the one that runs on the data directory.
     #[arg(long, global = true, env = "TASKFORGE_SERVER", value_name = "URL")]
-    pub server: Option<String>,
+    pub(crate) server: Option<String>,
     /// The folder that holds everything [default: ./.taskforge if there is one, else ~/.taskforge].
     #[arg(long, global = true, env = "TASKFORGE_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Machine-readable output: one JSON document, or one line per item of a stream.
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 impl Global {
     /// The data directory.
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         if let Some(dir) = &self.data_dir {
             return dir.clone();
         }
@@ -130,7 +131,7 @@ impl Context {
 }
 
 /// Runs a command line and says how the program ends.
-pub async fn run(cli: Cli, hooks: Hooks) -> Exit {
+pub(crate) async fn run(cli: Cli, hooks: Hooks) -> Exit {
     let out = Out::new(cli.global.json);
     let context = Context { global: cli.global, out, hooks };
     match dispatch(&context, cli.command).await {

@@ -27,18 +27,18 @@ use std::{
 };
 
 /// What the server does, given by `main`.
-pub type Work<A> = Box<dyn Fn(A) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+pub(crate) type Work<A> = Box<dyn Fn(A) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
 /// The server's side of these commands.
-pub struct Hooks {
+pub(crate) struct Hooks {
     /// Runs the server on a data directory and an address until it is told to stop.
-    pub up: Work<(PathBuf, String)>,
+    pub(crate) up: Work<(PathBuf, String)>,
     /// Removes all that the installation owns.
-    pub clean: Work<PathBuf>,
+    pub(crate) clean: Work<PathBuf>,
     /// Writes a consistent copy of a data directory to a file.
-    pub backup: Work<(PathBuf, PathBuf)>,
+    pub(crate) backup: Work<(PathBuf, PathBuf)>,
     /// Fills a data directory from a file.
-    pub restore: Work<(PathBuf, PathBuf)>,
+    pub(crate) restore: Work<(PathBuf, PathBuf)>,
 }
 
 /// Where the server listens unless told otherwise.
