@@ -142,6 +142,10 @@ pub(crate) async fn run(cli: Cli, hooks: Hooks) -> Exit {
             } else {
                 eprintln!("{failure}");
             }
+            if failure.exit == Exit::Interrupted {
+                // A question may still be open at the terminal; its read cannot be ended in another way.
+                std::process::exit(Exit::Interrupted as i32);
+            }
             failure.exit
         }
     }
