@@ -229,7 +229,10 @@ impl Images {
     async fn import_rootfs(&self, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<String, ImageError> {
         let registries = &self.shared.config.registries;
         let (main, security) = (&registries.debian, &registries.debian_security);
-        let io = |what: &str| { let what = what.to_owned(); move |e| ImageError::io(what, e) };
+        let io = |what: &str| {
+            let what = what.to_owned();
+            move |e| ImageError::io(what, e)
+        };
         let folder = tempfile::tempdir().map_err(io("a temporary folder cannot be made"))?;
         let archive = folder.path().join("rootfs.tar");
         progress("making Debian from its packages with mmdebstrap");
@@ -282,5 +285,9 @@ async fn run(mut command: Command) -> Result<(), ImageError> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let tail: Vec<&str> = text.lines().rev().take(5).collect();
-    Err(bootstrap(format!("{name} ended with {}: {}", output.status, tail.into_iter().rev().collect::<Vec<_>>().join("; "))))
+    Err(bootstrap(format!(
+        "{name} ended with {}: {}",
+        output.status,
+        tail.into_iter().rev().collect::<Vec<_>>().join("; ")
+    )))
 }

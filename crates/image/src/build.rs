@@ -126,7 +126,8 @@ impl Images {
             let log_tail = Vec::from(outcome.tail).join("\n");
             return Err(BuildError::Failed { step, log_tail });
         }
-        let built = self.inspect(&tag).await?.ok_or_else(|| ImageError::protocol("docker built an image and lost it"))?;
+        let built =
+            self.inspect(&tag).await?.ok_or_else(|| ImageError::protocol("docker built an image and lost it"))?;
         self.check_base(&input.base_image, &built).await?;
         Ok(self.describe(&built, tag, key, recipe.dockerfile, false))
     }
@@ -159,7 +160,10 @@ impl Images {
             let options = TagImageOptionsBuilder::new().repo(repository).tag(dockerfile::id_hex(id)?).build();
             let docker = &self.shared.docker;
             let client = docker.client().await.map_err(ImageError::from)?;
-            docker.call("tag an image", CALL_TIMEOUT, client.tag_image(id, Some(options))).await.map_err(ImageError::from)?;
+            docker
+                .call("tag an image", CALL_TIMEOUT, client.tag_image(id, Some(options)))
+                .await
+                .map_err(ImageError::from)?;
         }
         Ok(())
     }

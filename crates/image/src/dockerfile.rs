@@ -101,7 +101,9 @@ fn check(a: &Artefact) -> Result<(), BuildError> {
     };
     let file = !a.file_name.contains("..")
         && !a.file_name.starts_with(['.', '-'])
-        && a.file_name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '~' | '!' | '%'));
+        && a.file_name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '~' | '!' | '%'));
     let places = a.places.iter().all(|p| npm::is_place(p));
     if name && file && places && spec::is_plain(&a.version) && pip::is_sha256(&a.sha256) {
         Ok(())
@@ -120,7 +122,8 @@ fn text(base: &str, tools: &str, sorted: &[&Artefact], sums: &str) -> String {
         "--mount=type=bind,source=pkgs,target=/mnt \\\n    --mount=type=bind,from={TOOLS_REPOSITORY}:{tools},source=/opt/taskforge,\
          target=/media \\\n    --mount=type=tmpfs,target=/tmp"
     );
-    let check = format!("cd /mnt && echo '{sums}  SHA256SUMS' | sha256sum -c --quiet - && sha256sum -c --quiet SHA256SUMS");
+    let check =
+        format!("cd /mnt && echo '{sums}  SHA256SUMS' | sha256sum -c --quiet - && sha256sum -c --quiet SHA256SUMS");
     let _ok = write!(out, "FROM {BASE_REPOSITORY}:{base}\nUSER 0:0\n");
     let has = |e: Ecosystem| sorted.iter().any(|a| a.ecosystem == e);
     for (ecosystem, command) in [(Ecosystem::Apt, APT), (Ecosystem::Pip, PIP), (Ecosystem::Npm, NPM)] {

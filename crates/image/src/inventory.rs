@@ -104,15 +104,18 @@ impl Images {
         while let Some(chunk) = stream.next().await {
             let chunk = match chunk.map_err(|e| docker.sort_error("read an image's files", e)) {
                 Ok(chunk) => chunk,
-                Err(sandbox::Error::NotFound { .. }) => return Ok(Vec::new()),
+                Err(sandbox::Error::NotFound { .. }) => return container.remove().await.map(|()| Vec::new()),
                 Err(error) => return Err(error.into()),
             };
             size += chunk.len() as u64;
             if size > MAX_ARCHIVE {
-                return Err(ImageError::protocol(format!("{path} of image {image} is larger than {MAX_ARCHIVE} bytes")));
+                return Err(ImageError::protocol(format!(
+                    "{path} of image {image} is larger than {MAX_ARCHIVE} bytes"
+                )));
             }
             archive.write_all(&chunk).map_err(io)?;
         }
+        container.remove().await?;
         archive.rewind().map_err(io)?;
         let read = tokio::task::spawn_blocking(move || read_archive(archive, wanted)).await;
         read.map_err(|e| ImageError::protocol(format!("reading an image was interrupted: {e}")))?.map_err(io)

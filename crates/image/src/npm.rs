@@ -38,13 +38,23 @@ const KEPT: &[&str] = &[
     "_hasShrinkwrap",
 ];
 /// Fields of a manifest that a lock file repeats.
-const LOCKED: &[&str] =
-    &["dependencies", "optionalDependencies", "peerDependencies", "peerDependenciesMeta", "bin", "engines", "os", "cpu", "libc"];
+const LOCKED: &[&str] = &[
+    "dependencies",
+    "optionalDependencies",
+    "peerDependencies",
+    "peerDependenciesMeta",
+    "bin",
+    "engines",
+    "os",
+    "cpu",
+    "libc",
+];
 
 /// Cuts a registry page down; returns it and the upload dates by version.
 pub fn trim_page(name: &str, body: &[u8]) -> Result<(String, BTreeMap<String, String>), String> {
     let page: Value = serde_json::from_slice(body).map_err(|e| format!("the page of {name} is not JSON: {e}"))?;
-    let versions = page.get("versions").and_then(Value::as_object).ok_or(format!("the page of {name} has no versions"))?;
+    let versions =
+        page.get("versions").and_then(Value::as_object).ok_or(format!("the page of {name} has no versions"))?;
     let mut kept = Map::new();
     for (version, manifest) in versions {
         let fields = KEPT.iter().filter_map(|k| manifest.get(*k).map(|v| ((*k).to_owned(), v.clone())));
@@ -204,7 +214,8 @@ pub async fn lock(
     resolved: impl Fn(&Artefact) -> String,
 ) -> Result<Value, ImageError> {
     let mut packages = BTreeMap::new();
-    let names: BTreeSet<&str> = artefacts.iter().filter(|a| a.ecosystem == Ecosystem::Npm).map(|a| a.name.as_str()).collect();
+    let names: BTreeSet<&str> =
+        artefacts.iter().filter(|a| a.ecosystem == Ecosystem::Npm).map(|a| a.name.as_str()).collect();
     for artefact in artefacts.iter().filter(|a| a.ecosystem == Ecosystem::Npm) {
         let path = store.path(&artefact.sha256);
         let shown = path.display().to_string();
@@ -218,18 +229,17 @@ pub async fn lock(
     }
     let mut all = Map::new();
     let root = package(artefacts);
-    all.insert(String::new(), json!({"name": root["name"], "version": root["version"], "dependencies": root["dependencies"]}));
+    all.insert(
+        String::new(),
+        json!({"name": root["name"], "version": root["version"], "dependencies": root["dependencies"]}),
+    );
     all.extend(packages);
-    Ok(json!({"name": root["name"], "version": root["version"], "lockfileVersion": 3, "requires": true, "packages": all}))
+    Ok(
+        json!({"name": root["name"], "version": root["version"], "lockfileVersion": 3, "requires": true, "packages": all}),
+    )
 }
 
-fn lock_entry(
-    artefact: &Artefact,
-    place: &str,
-    tarball: &Tarball,
-    resolved: String,
-    names: &BTreeSet<&str>,
-) -> Value {
+fn lock_entry(artefact: &Artefact, place: &str, tarball: &Tarball, resolved: String, names: &BTreeSet<&str>) -> Value {
     let mut entry = Map::new();
     if place.rsplit("node_modules/").next() != Some(artefact.name.as_str()) {
         entry.insert("name".into(), artefact.name.clone().into());

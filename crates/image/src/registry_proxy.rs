@@ -7,8 +7,10 @@
 //! Index pages are rewritten so that the files they name come through here as well.
 
 mod session;
+mod trouble;
 
-pub use session::{FileFact, HourBudget, Session, Trouble};
+pub use session::{FileFact, Session};
+pub use trouble::{HourBudget, Trouble};
 
 use crate::error::ImageError;
 use axum::{

@@ -153,8 +153,10 @@ impl Images {
             request["npm"] = json!({"package": package, "lock": lock});
         }
         if of(Ecosystem::Apt).next().is_some() {
-            let installed: BTreeSet<(String, String)> =
-                crate::inventory::dpkg(&String::from_utf8_lossy(status)).into_iter().map(|p| (p.name, p.version)).collect();
+            let installed: BTreeSet<(String, String)> = crate::inventory::dpkg(&String::from_utf8_lossy(status))
+                .into_iter()
+                .map(|p| (p.name, p.version))
+                .collect();
             let missing = approved(Ecosystem::Apt)
                 .filter(|a| !installed.contains(&(a.name.clone(), a.version.clone())))
                 .map(|a| format!("{}={}", a.name, a.version));

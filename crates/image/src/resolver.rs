@@ -57,11 +57,23 @@ impl RunContainer {
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
+
+    /// Removes the container now.
+    pub(crate) async fn remove(mut self) -> Result<(), ImageError> {
+        let removed = self.images.remove_container(&self.id).await;
+        if removed.is_ok() {
+            self.id.clear();
+        }
+        removed
+    }
 }
 
 impl Drop for RunContainer {
     fn drop(&mut self) {
         let (images, id) = (self.images.clone(), std::mem::take(&mut self.id));
+        if id.is_empty() {
+            return;
+        }
         self.images.shared.cleanups.spawn(async move {
             if let Err(error) = images.remove_container(&id).await {
                 tracing::warn!(container = id, %error, "the resolver's container stays until the next start");
@@ -118,7 +130,8 @@ impl Images {
         let options = CreateContainerOptionsBuilder::new().name(&format!("taskforge-{name}")).build();
         let body = self.container_body(image, folder);
         crash_point!("image.resolver.before");
-        let made = docker.call("create the resolver", CALL_TIMEOUT, client.create_container(Some(options), body)).await?;
+        let made =
+            docker.call("create the resolver", CALL_TIMEOUT, client.create_container(Some(options), body)).await?;
         let container = self.owned_container(made.id);
         let start = client.start_container(&container.id, None::<StartContainerOptions>);
         docker.call("start the resolver", SLOW_CALL_TIMEOUT, start).await?;
@@ -130,10 +143,12 @@ impl Images {
             None => return Err(ImageError::protocol("docker ended the wait for the resolver")),
         };
         let (stdout, stderr) = self.read_logs(&container.id).await?;
+        container.remove().await?;
         crash_point!("image.resolver.after");
         if code != 0 {
             let text = String::from_utf8_lossy(&stderr);
-            let tail: String = text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+            let tail: String =
+                text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
             return Err(ImageError::protocol(format!("the resolver ended with code {code}: {tail}")));
         }
         Ok(stdout)
@@ -204,9 +219,8 @@ impl Images {
         let mut filter = docker.filter(None);
         filter.entry("label".into()).or_default().push(format!("{LABEL_KIND}={}", Kind::Resolver.as_str()));
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
-        let found = docker
-            .call("list containers", CALL_TIMEOUT, docker.client().await?.list_containers(Some(options)))
-            .await?;
+        let found =
+            docker.call("list containers", CALL_TIMEOUT, docker.client().await?.list_containers(Some(options))).await?;
         let ids: Vec<String> = found.into_iter().filter_map(|c| c.id).collect();
         for id in &ids {
             self.remove_container(id).await?;

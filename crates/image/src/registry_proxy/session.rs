@@ -1,9 +1,8 @@
 //! One resolution's view of the registries: what it may ask, how often, and what it learnt.
 
-use super::{Lookup, LookupFn, PYPI_JSON};
+use super::{Lookup, LookupFn, PYPI_JSON, Trouble};
 use crate::{
     Registries, ResolveLimits,
-    error::ResolveError,
     packages::{Expected, PackageStore, PutError, Stored},
     pip, spec,
 };
@@ -15,99 +14,17 @@ use domain::{ids::TaskId, request::Ecosystem};
 use futures::StreamExt;
 use reqwest::Url;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 /// Redirects followed in a row.
 const MAX_REDIRECTS: u32 = 5;
-/// The window of the task's budget.
-const HOUR: Duration = Duration::from_secs(3600);
 /// Attempts for one page that a connection error cut short.
 const ATTEMPTS: u32 = 3;
-
-/// Lookups of a task within the last hour.
-#[derive(Debug, Default)]
-pub struct HourBudget {
-    taken: VecDeque<Instant>,
-}
-
-impl HourBudget {
-    /// Takes one lookup, unless `limit` of them were taken in the hour before `now`.
-    pub fn take(&mut self, now: Instant, limit: u32) -> bool {
-        while self.taken.front().is_some_and(|t| now.duration_since(*t) >= HOUR) {
-            self.taken.pop_front();
-        }
-        let free = self.taken.len() < limit as usize;
-        if free {
-            self.taken.push_back(now);
-        }
-        free
-    }
-
-    /// Whether nothing was taken in the hour before `now`.
-    pub fn is_idle(&self, now: Instant) -> bool {
-        self.taken.back().is_none_or(|t| now.duration_since(*t) >= HOUR)
-    }
-}
-
-/// Why the proxy did not answer with what was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// No such route.
-    NoRoute,
-    /// The registry has no such thing.
-    Missing {
-        /// Which registry.
-        ecosystem: Ecosystem,
-        /// What was asked.
-        name: String,
-    },
-    /// The registry could not be asked.
-    Network {
-        /// Which registry.
-        ecosystem: Ecosystem,
-        /// What happened.
-        detail: String,
-    },
-    /// A bound was reached.
-    TooLarge {
-        /// Which.
-        what: String,
-    },
-    /// The caller refused the lookup.
-    Refused {
-        /// Its reason.
-        reason: String,
-    },
-}
-
-impl Trouble {
-    pub(super) fn as_response(&self) -> (StatusCode, String) {
-        match self {
-            Self::NoRoute => (StatusCode::NOT_FOUND, "no such route".into()),
-            Self::Missing { name, .. } => (StatusCode::NOT_FOUND, format!("{name} not found")),
-            Self::Network { detail, .. } => (StatusCode::BAD_GATEWAY, detail.clone()),
-            Self::TooLarge { what } => (StatusCode::INSUFFICIENT_STORAGE, what.clone()),
-            Self::Refused { reason } => (StatusCode::FORBIDDEN, reason.clone()),
-        }
-    }
-
-    /// The trouble as an answer to the request that caused it.
-    pub fn into_error(self) -> ResolveError {
-        match self {
-            Self::NoRoute => ResolveError::Rejected { what: "the package points outside of its registry".into() },
-            Self::Missing { ecosystem, name } => ResolveError::Unknown { ecosystem, name, near: Vec::new() },
-            Self::Network { ecosystem, detail } => ResolveError::Network { ecosystem, detail },
-            Self::TooLarge { what } => ResolveError::TooLarge { what },
-            Self::Refused { reason } => ResolveError::Refused { reason },
-        }
-    }
-}
 
 /// What an index says about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,10 +116,9 @@ impl Session {
                 return Ok(response);
             }
             let target = response.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
-            url = target.and_then(|t| url.join(t).ok()).ok_or_else(|| Trouble::Network {
-                ecosystem,
-                detail: format!("{url} redirects to nowhere"),
-            })?;
+            url = target
+                .and_then(|t| url.join(t).ok())
+                .ok_or_else(|| Trouble::Network { ecosystem, detail: format!("{url} redirects to nowhere") })?;
         }
         Err(Trouble::Network { ecosystem, detail: format!("{url} redirects more than {MAX_REDIRECTS} times") })
     }
@@ -350,8 +266,7 @@ impl Session {
         if path.contains("..") || !path.chars().all(plain) {
             return Err(Trouble::NoRoute);
         }
-        let root =
-            if archive == "debian" { &self.registries.debian } else { &self.registries.debian_security };
+        let root = if archive == "debian" { &self.registries.debian } else { &self.registries.debian_security };
         let url = base(ecosystem, root, path)?;
         let kept = [header::RANGE, header::IF_RANGE, header::IF_MODIFIED_SINCE];
         let pass = kept.into_iter().filter_map(|name| headers.get(&name).map(|v| (name, v.clone())));

@@ -106,10 +106,8 @@ pub(super) fn npm_locked(session: &Session, result: &Value) -> Result<Vec<Locked
         return Err(trouble);
     }
     let said = detail(result);
-    if said.contains("E404") {
-        if let Some(error) = missing(session, ecosystem) {
-            return Err(error);
-        }
+    if let Some(error) = missing(session, ecosystem).filter(|_| said.contains("E404")) {
+        return Err(error);
     }
     if said.contains("EALLOWGIT") || said.contains("EALLOWREMOTE") || said.contains("Fetching packages of type") {
         return Err(ResolveError::Rejected { what: format!("a dependency is not from the registry: {said}") });
@@ -124,20 +122,23 @@ pub(super) fn npm_locked(session: &Session, result: &Value) -> Result<Vec<Locked
 
 /// The address of a tarball at the configured registry: npm wrote the one that its page named, or the relay's.
 pub(super) fn npm_url(registry: &str, locked: &Locked) -> Result<Url, ResolveError> {
-    let rejected = || ResolveError::Rejected { what: format!("{} names a strange file: {}", locked.name, locked.resolved) };
+    let rejected =
+        || ResolveError::Rejected { what: format!("{} names a strange file: {}", locked.name, locked.resolved) };
     let url = Url::parse(&locked.resolved).map_err(|_| rejected())?;
     let path = url.path().strip_prefix("/npm/").unwrap_or(url.path()).trim_start_matches('/');
     let local = url.host_str() == Some("127.0.0.1") && url.port() == Some(8081);
-    if local { Url::parse(&format!("{}/{path}", registry.trim_end_matches('/'))).map_err(|_| rejected()) } else { Ok(url) }
+    if local {
+        Url::parse(&format!("{}/{path}", registry.trim_end_matches('/'))).map_err(|_| rejected())
+    } else {
+        Ok(url)
+    }
 }
 
 pub(super) fn apt_planned(session: &Session, result: &Value) -> Result<Vec<Deb>, ResolveError> {
     let ecosystem = Ecosystem::Apt;
-    if let Some(names) = result.get("missing").and_then(Value::as_object) {
-        if let Some((name, near)) = names.iter().next() {
-            let near = near.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-            return Err(ResolveError::Unknown { ecosystem, name: name.clone(), near });
-        }
+    if let Some((name, near)) = result.get("missing").and_then(Value::as_object).and_then(|m| m.iter().next()) {
+        let near = near.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        return Err(ResolveError::Unknown { ecosystem, name: name.clone(), near });
     }
     if !succeeded(result) {
         if let Some(trouble) = first_trouble(session) {
@@ -157,16 +158,17 @@ pub(super) fn apt_planned(session: &Session, result: &Value) -> Result<Vec<Deb>,
     let records = records(text(result, "records"));
     let mut debs = Vec::new();
     for line in text(result, "stdout").lines().filter(|l| l.starts_with('\'')) {
-        debs.push(deb(line, &records).ok_or_else(|| ImageError::protocol(format!("apt's plan cannot be read: {line}")))?);
+        debs.push(
+            deb(line, &records).ok_or_else(|| ImageError::protocol(format!("apt's plan cannot be read: {line}")))?,
+        );
     }
     Ok(debs)
 }
 
 /// SHA-256 by the archive's file path.
 fn records(text: &str) -> BTreeMap<String, String> {
-    let field = |record: &str, name: &str| {
-        record.lines().find_map(|l| l.strip_prefix(name)).map(|v| v.trim().to_owned())
-    };
+    let field =
+        |record: &str, name: &str| record.lines().find_map(|l| l.strip_prefix(name)).map(|v| v.trim().to_owned());
     text.split("\n\n").filter_map(|r| Some((field(r, "Filename:")?, field(r, "SHA256:")?))).collect()
 }
 

@@ -6,7 +6,9 @@ use domain::{
     request::{Ecosystem, PackageAsk},
 };
 use futures::FutureExt;
-use image::{BuildError, BuildInput, BuiltImage, Images, ImagesConfig, Keep, LookupFn, ResolveError, ResolveInput, Resolved};
+use image::{
+    BuildError, BuildInput, BuiltImage, Images, ImagesConfig, Keep, LookupFn, ResolveError, ResolveInput, Resolved,
+};
 use sandbox::Docker;
 use std::{
     process::Command,
@@ -125,9 +127,15 @@ async fn pip_npm_and_apt_packages_work_in_the_image_and_a_later_request_builds_o
     assert!(!built.reused);
     works(&built.id, "python3 -c 'import matplotlib, numpy'");
     works(&built.id, "cd /workspace && node -e 'require(\"lodash\")'");
-    works(&built.id, "cd /workspace && echo 'import { nanoid } from \"nanoid\"; console.log(nanoid())' > a.mjs && node a.mjs");
+    works(
+        &built.id,
+        "cd /workspace && echo 'import { nanoid } from \"nanoid\"; console.log(nanoid())' > a.mjs && node a.mjs",
+    );
     works(&built.id, "[ \"$(id -u)\" = 61000 ] && echo '{\"a\":1}' | jq .a");
-    works(&built.id, "[ -z \"$(ls -A /mnt; ls -A /media)\" ] && [ ! -e /package.json ] && ! find / -xdev -name '*.whl' 2>/dev/null | grep .");
+    works(
+        &built.id,
+        "[ -z \"$(ls -A /mnt; ls -A /media)\" ] && [ ! -e /package.json ] && ! find / -xdev -name '*.whl' 2>/dev/null | grep .",
+    );
 
     let again = bench.build(&resolved).await.unwrap();
     assert!(again.reused && again.id == built.id, "{again:?}");
@@ -138,7 +146,10 @@ async fn pip_npm_and_apt_packages_work_in_the_image_and_a_later_request_builds_o
     let names: Vec<&str> = second.new.iter().map(|a| a.name.as_str()).collect();
     assert_eq!(names, ["is-number", "is-odd"], "what the task has is not new");
     let built = bench.build(&second).await.unwrap();
-    works(&built.id, "cd /workspace && node -e 'require(\"is-odd\"); require(\"lodash\")' && python3 -c 'import matplotlib'");
+    works(
+        &built.id,
+        "cd /workspace && node -e 'require(\"is-odd\"); require(\"lodash\")' && python3 -c 'import matplotlib'",
+    );
     let inventory = bench.images.inventory(&built.id).await.unwrap();
     assert!(inventory.npm.iter().any(|p| p.name == "is-odd"), "{:?}", inventory.npm);
     assert!(inventory.pip.iter().any(|p| p.name == "matplotlib"), "{:?}", inventory.pip);

@@ -66,7 +66,8 @@ fn everything_else_is_refused() {
 #[test]
 fn no_accepted_wish_holds_what_a_shell_or_a_file_could_misread() {
     // Every string of up to three characters from an alphabet of trouble, at three positions of a good name.
-    let alphabet = ['a', '1', ' ', '-', '.', '/', '\\', '$', '`', '"', '\'', ';', '\n', '@', '=', '<', '|', '&', '(', '#'];
+    let alphabet =
+        ['a', '1', ' ', '-', '.', '/', '\\', '$', '`', '"', '\'', ';', '\n', '@', '=', '<', '|', '&', '(', '#'];
     let mut tried = 0;
     for a in alphabet {
         for b in alphabet {
@@ -76,7 +77,10 @@ fn no_accepted_wish_holds_what_a_shell_or_a_file_could_misread() {
                     for ecosystem in [Ecosystem::Pip, Ecosystem::Npm, Ecosystem::Apt] {
                         tried += 1;
                         let Ok(line) = line(ecosystem, &name, None) else { continue };
-                        assert!(!line.contains(['$', '`', '"', '\'', ';', '\n', '\\', '&', '(', '#']), "{name:?}: {line:?}");
+                        assert!(
+                            !line.contains(['$', '`', '"', '\'', ';', '\n', '\\', '&', '(', '#']),
+                            "{name:?}: {line:?}"
+                        );
                         assert!(!line.starts_with(['-', '.', '/']), "{name:?}: {line:?}");
                     }
                 }

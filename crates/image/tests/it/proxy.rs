@@ -40,7 +40,10 @@ async fn registry() -> String {
     );
     let away = |to: &'static str| get(move || async move { (StatusCode::FOUND, [(header::LOCATION, to)]) });
     let app = Router::new()
-        .route("/simple/demo/", get(move || async { ([(header::CONTENT_TYPE, "application/vnd.pypi.simple.v1+json")], page) }))
+        .route(
+            "/simple/demo/",
+            get(move || async { ([(header::CONTENT_TYPE, "application/vnd.pypi.simple.v1+json")], page) }),
+        )
         .route("/simple/near/", away("/simple/demo/"))
         .route("/simple/far/", away("http://127.0.0.1:9/simple/demo/"))
         .route("/simple/loop/", away("/simple/loop/"))
@@ -98,7 +101,10 @@ async fn an_index_is_served_with_its_wheels_and_each_lookup_is_told() {
     let (status, body) = bench.ask("GET", "/pypi/file/0/demo-1.0-py3-none-any.whl").await;
     assert_eq!((status, &body[..]), (200, FILE));
     let told = bench.seen.lock().unwrap().clone();
-    assert_eq!(told, [format!("{}/simple/demo/", bench.base), format!("{}/files/demo-1.0-py3-none-any.whl", bench.base)]);
+    assert_eq!(
+        told,
+        [format!("{}/simple/demo/", bench.base), format!("{}/files/demo-1.0-py3-none-any.whl", bench.base)]
+    );
     assert_eq!(bench.session.lookups(), 2);
 }
 

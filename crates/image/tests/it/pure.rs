@@ -39,7 +39,8 @@ fn the_best_wheel_is_chosen() {
 
 #[test]
 fn compiled_requirements_are_pins_or_an_error() {
-    let text = "six==1.16.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\nFoo_Bar[x]==2 \\\n    --hash=sha256:cc\n";
+    let text =
+        "six==1.16.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\nFoo_Bar[x]==2 \\\n    --hash=sha256:cc\n";
     let pins = read_compiled(text).unwrap();
     assert_eq!((pins[0].name.as_str(), pins[0].hashes.len()), ("six", 2));
     assert_eq!(pins[1].name, "foo-bar");
@@ -51,7 +52,10 @@ fn compiled_requirements_are_pins_or_an_error() {
 #[test]
 fn licences_are_read_from_metadata() {
     assert_eq!(licence("Name: x\nLicense-Expression: MIT\n\nbody").as_deref(), Some("MIT"));
-    assert_eq!(licence("License: UNKNOWN\nClassifier: License :: OSI Approved :: BSD License\n").as_deref(), Some("BSD License"));
+    assert_eq!(
+        licence("License: UNKNOWN\nClassifier: License :: OSI Approved :: BSD License\n").as_deref(),
+        Some("BSD License")
+    );
     assert_eq!(licence("Name: x\n\nLicense: not this"), None);
 }
 
