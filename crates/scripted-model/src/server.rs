@@ -108,10 +108,16 @@ fn has_key(options: &Options, headers: &HeaderMap) -> bool {
     brought.ct_eq(format!("Bearer {key}").as_bytes()).into()
 }
 
+/// Faults that are listed as models, so that a task can name them; any other status works too.
+const LISTED_FAULTS: [(&str, &str); 2] =
+    [("status-500", "always fails with this status"), ("cut", "breaks off in the middle of a streamed answer")];
+
 async fn models() -> Json<Value> {
     let models: Vec<_> = scripts::TABLE
         .iter()
-        .map(|(name, summary, _)| json!({ "id": name, "object": "model", "created": 0, "owned_by": "scripted-model", "description": summary }))
+        .map(|(name, summary, _)| (*name, *summary))
+        .chain(LISTED_FAULTS)
+        .map(|(name, summary)| json!({ "id": name, "object": "model", "created": 0, "owned_by": "scripted-model", "description": summary }))
         .collect();
     Json(json!({ "object": "list", "data": models }))
 }
