@@ -260,10 +260,10 @@ def hostile():
     submit("A tree.")
 
 
-def probe():
+def probe(*paths):
     """What can be reached and what can be done from inside."""
     out = {"env": dict(os.environ), "uid": os.getuid(), "routes": {}}
-    for path in sys.argv[2:]:
+    for path in paths:
         request = urllib.request.Request("http://127.0.0.1:8080" + path)
         try:
             out["routes"][path] = urllib.request.urlopen(request, timeout=20).status

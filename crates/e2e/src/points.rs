@@ -8,7 +8,7 @@ use std::{
 };
 
 /// How a failpoint is written in the crates.
-const FORMS: [&str; 4] = ["fail_point!(", "crash_point!(", "injected(", "tried!("];
+const FORMS: [&str; 4] = ["fail_point!(", "crash_point!(", "injected(", "persist!("];
 /// Crates that have failpoints; a name begins with its part: the engine lives in `workflow`.
 const CRATES: [&str; 5] = ["gateway", "image", "sandbox", "store", "workflow"];
 const PARTS: [&str; 6] = ["engine.", "gateway.", "image.", "sandbox.", "store.", "workflow."];

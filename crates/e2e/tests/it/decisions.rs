@@ -88,7 +88,7 @@ async fn a_question_waits_and_holds_nothing() -> Result<()> {
         let task = w.run(&program(&["question"])).await?;
         let shown = w.pending(&task, 1).await?.remove(0);
         assert!(e2e::docker::agent_of(&task).await?.is_none());
-        assert!(!w.data().join("run").join(&task).exists(), "no socket waits");
+        assert!(!w.data().join("run").join(&task).join("gateway.sock").exists(), "no socket waits");
         let digest = shown.request.digest.context("no digest")?;
         assert_eq!(w.client.review(&shown.request.id, &answer(&digest, "violet 99")).await?.status, 200);
         w.completed(&task).await?;

@@ -9,7 +9,7 @@ use e2e::{
     docker, world,
 };
 
-const CSV: &str = "date,region,product,units,price\n2026-01-02,North,bolt,7,1.50\n2026-01-03,South,nut,5,0.40\n";
+const CSV: &str = "date,region,amount\n2026-01-02,North,10.50\n2026-01-03,South,2.00\n2026-01-04,North,0.25\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demonstration_delivers_a_chart() -> Result<()> {
@@ -28,7 +28,8 @@ async fn the_demonstration_delivers_a_chart() -> Result<()> {
         assert_ne!(done.task.image.as_deref(), Some(candidate.base_image.as_str()), "it went on in a new image");
         let png = w.client.file(&task, "chart.png").await?;
         assert!(png.starts_with(b"\x89PNG\r\n") && png.len() > 5000, "{} bytes", png.len());
-        assert!(w.delivered(&task, "report.md").await?.contains("North"));
+        let report = w.delivered(&task, "report.md").await?;
+        assert!(report.contains("| North | 10.75 |") && report.contains("Grand total: 12.75 in 3 rows"), "{report}");
         assert!(w.client.verify().await?.ok);
         Ok(())
     })
