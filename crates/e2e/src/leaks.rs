@@ -28,12 +28,17 @@ pub async fn found(
     for entry in fs::read_dir(data.join("run")).into_iter().flatten() {
         leaks.push(format!("run folder {}", entry?.path().display()));
     }
-    leaks.extend(temporaries(data)?);
+    leaks.extend(unfinished(data)?);
     Ok(leaks)
 }
 
+/// What lies in the folder for temporary files.
+pub fn temporaries(dir: &Path) -> Result<Vec<String>> {
+    fs::read_dir(dir)?.map(|entry| Ok(format!("temporary {}", entry?.path().display()))).collect()
+}
+
 /// Files and folders with the names of things that are being made.
-fn temporaries(data: &Path) -> Result<Vec<String>> {
+fn unfinished(data: &Path) -> Result<Vec<String>> {
     let mut open = vec![data.to_owned()];
     let mut found = Vec::new();
     while let Some(dir) = open.pop() {
@@ -43,7 +48,7 @@ fn temporaries(data: &Path) -> Result<Vec<String>> {
             let is_temporary =
                 [".new", ".tmp", ".part"].iter().any(|end| name.ends_with(end)) || name.starts_with(".tmp");
             if is_temporary {
-                found.push(format!("temporary {}", entry.path().display()));
+                found.push(format!("unfinished {}", entry.path().display()));
             } else if entry.file_type()?.is_dir() {
                 open.push(entry.path());
             } else if entry.file_type()?.is_symlink() {

@@ -74,6 +74,7 @@ pub fn taskforge(dir: &Path) -> Result<Command> {
     command
         .env("TASKFORGE_DATA_DIR", dir.join("data"))
         .env("HOME", dir)
+        .env("TMPDIR", dir.join("tmp"))
         .current_dir(dir)
         .stdin(Stdio::null())
         .kill_on_drop(true);

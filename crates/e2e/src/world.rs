@@ -73,6 +73,7 @@ impl World {
     pub async fn start(settings: Settings) -> Result<Self> {
         let place = settings.place.clone().unwrap_or_else(env::temp_dir);
         let dir = tempfile::Builder::new().prefix("tf-e2e-").tempdir_in(place)?;
+        fs::create_dir(dir.path().join("tmp"))?;
         let (model_address, model) = serve_model(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let mut settings =
             settings.with("OPENAI_BASE_URL", format!("http://{model_address}/v1")).with("OPENAI_API_KEY", CANARY);
@@ -102,7 +103,7 @@ impl World {
     }
 
     /// The base image is made once per machine, by one world at a time.
-    async fn base_image(&self) -> Result<()> {
+    pub async fn base_image(&self) -> Result<()> {
         static ONE_AT_A_TIME: OnceLock<Mutex<()>> = OnceLock::new();
         let _turn = ONE_AT_A_TIME.get_or_init(Mutex::default).lock().await;
         until("the base image", LONG * 3, async || {
@@ -251,8 +252,13 @@ impl World {
         until("the agent's container", PATIENCE, async || docker::agent_of(task).await).await
     }
 
-    /// What the installation left over although all its tasks have ended.
+    /// What the installation left over although all its tasks have ended. A world that was cleaned away owns nothing.
     pub async fn leaks(&self) -> Result<Vec<String>> {
+        let mut found = leaks::temporaries(&self.dir.path().join("tmp"))?;
+        if self.server.is_none() {
+            found.extend(docker::objects(&self.installation).await?.iter().map(|o| format!("{o:?}")));
+            return Ok(found);
+        }
         let page: Value = self.client.get("/api/tasks?limit=200").await?;
         let tasks = page["items"].as_array().context("no list of tasks")?;
         let text = |v: &Value, k: &str| v[k].as_str().unwrap_or_default().to_owned();
@@ -261,7 +267,8 @@ impl World {
         let ids: BTreeSet<_> = tasks.iter().map(|t| text(t, "id")).collect();
         let images: Value = self.client.get("/api/images").await?;
         let used = images["items"].as_array().into_iter().flatten().map(|i| text(i, "id")).collect();
-        leaks::found(&self.installation, &self.data(), &ids, &used).await
+        found.extend(leaks::found(&self.installation, &self.data(), &ids, &used).await?);
+        Ok(found)
     }
 
     /// Says what a failed test leaves to be looked at.

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Runs `taskforge ARGS` on the world's data directory; returns the exit code and what it printed.
-async fn cli(w: &World, args: &[&str]) -> Result<(Option<i32>, String)> {
+pub(crate) async fn cli(w: &World, args: &[&str]) -> Result<(Option<i32>, String)> {
     let out = taskforge(w.dir())?.args(args).output().await?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
     Ok((out.status.code(), text))

@@ -86,6 +86,12 @@ async fn while_it_runs() -> Result<()> {
 
         let task = w.run(&program(&["listen"])).await?;
         w.event(&task, "it works", |e| e.kind == "agent.progress").await?;
+        legal(&w.client.command(&task, "pause").await?, Ok(()))?;
+        w.status(&task, "paused").await?;
+        cancelled(w, &task).await?;
+
+        let task = w.run(&program(&["listen"])).await?;
+        w.event(&task, "it works", |e| e.kind == "agent.progress").await?;
         legal(&w.client.message(&task, "while running", false).await?, Ok(()))?;
         let done = w.completed(&task).await?;
         assert_eq!(done.runs[0].iterations.len(), 1);
