@@ -18,12 +18,15 @@ pub const MAX_BODY_BYTES: u64 = 4 << 30;
 /// Bodies larger than this lie in the blob folder instead of the database.
 pub const LARGE_BODY_BYTES: usize = 256 << 10;
 
-/// Keys made or read in the current transaction.
+/// Keys that are kept at hand.
+const CACHED_KEYS: usize = 1024;
+
+/// Keys made or read before; forgotten when a transaction that may have made one is rolled back.
 #[derive(Default)]
 pub(crate) struct KeyCache(HashMap<String, [u8; 32]>);
 
 impl KeyCache {
-    /// Forgets keys whose rows may have been rolled back or erased.
+    /// Forgets all keys.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
@@ -81,6 +84,9 @@ impl Tx {
             .fetch_one(&mut self.conn)
             .await?;
         let key = to_key(key)?;
+        if self.keys.0.len() >= CACHED_KEYS {
+            self.keys.forget();
+        }
         self.keys.0.insert(scope.to_owned(), key);
         Ok(key)
     }
@@ -98,6 +104,7 @@ impl Tx {
             .execute(&mut self.conn)
             .await?;
         self.keys.0.remove(&scope);
+        self.tool_calls_forget(*task).await?;
         Ok(erased.rows_affected())
     }
 }

@@ -23,7 +23,9 @@ impl Store {
         if signed > recorded {
             return Err(StoreError::conflict(
                 "log_ahead",
-                format!("the audit log holds {signed} entries, the database {recorded}: an older database was put beside it"),
+                format!(
+                    "the audit log holds {signed} entries, the database {recorded}: an older database was put beside it"
+                ),
             ));
         }
         *self.0.log.lock().await = Some(log);

@@ -50,7 +50,6 @@ impl Tx {
 
     pub(crate) fn tick(&mut self) {
         self.now = now();
-        self.keys.forget();
     }
 
     pub(crate) fn leaf_count(&self) -> u64 {

@@ -12,28 +12,28 @@ use std::{
 use store::Durability;
 
 /// Where the server listens unless told otherwise.
-pub const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
 
 /// Settings of the server.
-pub struct Config {
+pub(crate) struct Config {
     /// The folder that holds everything.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// Where the API listens.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Further host names that the API answers to.
-    pub allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     /// The Docker endpoint; none: Docker's own default.
-    pub docker_host: Option<String>,
+    pub(crate) docker_host: Option<String>,
     /// Providers of models.
-    pub upstreams: Vec<UpstreamConfig>,
+    pub(crate) upstreams: Vec<UpstreamConfig>,
     /// How durable the begun record of a model call is.
-    pub call_durability: Durability,
+    pub(crate) call_durability: Durability,
     /// How long an undecided request waits.
-    pub request_ttl: Duration,
+    pub(crate) request_ttl: Duration,
     /// Agents that may run at once.
-    pub max_agents: usize,
+    pub(crate) max_agents: usize,
     /// The supervisor binary, if not the embedded one.
-    pub supervisor: Option<PathBuf>,
+    pub(crate) supervisor: Option<PathBuf>,
 }
 
 fn var(name: &str) -> Option<String> {
@@ -49,9 +49,10 @@ fn number<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
 
 impl Config {
     /// Reads the environment.
-    pub fn from_env(data_dir: PathBuf, listen: &str) -> Result<Self> {
-        let listen: SocketAddr =
-            listen.parse().with_context(|| format!("cannot listen on {listen:?}: give an address and a port, like {DEFAULT_LISTEN}"))?;
+    pub(crate) fn from_env(data_dir: PathBuf, listen: &str) -> Result<Self> {
+        let listen: SocketAddr = listen.parse().with_context(|| {
+            format!("cannot listen on {listen:?}: give an address and a port, like {DEFAULT_LISTEN}")
+        })?;
         let durability = var("TASKFORGE_CALL_DURABILITY").unwrap_or_else(|| "process".to_owned());
         let hosts = var("TASKFORGE_ALLOWED_HOSTS").unwrap_or_default();
         Ok(Self {
@@ -62,7 +63,10 @@ impl Config {
             upstreams: upstreams()?,
             call_durability: Durability::parse(&durability)
                 .with_context(|| format!("TASKFORGE_CALL_DURABILITY is {durability:?}; it must be process or power"))?,
-            request_ttl: Duration::from_secs(number("TASKFORGE_REQUEST_TTL_S", domain::request::DEFAULT_REQUEST_TTL_S)?),
+            request_ttl: Duration::from_secs(number(
+                "TASKFORGE_REQUEST_TTL_S",
+                domain::request::DEFAULT_REQUEST_TTL_S,
+            )?),
             max_agents: number("TASKFORGE_MAX_AGENTS", 64)?,
             supervisor: var("TASKFORGE_SUPERVISOR").map(PathBuf::from),
         })
@@ -71,7 +75,7 @@ impl Config {
 
 impl Config {
     /// Settings of images and packages.
-    pub fn images(&self) -> ImagesConfig {
+    pub(crate) fn images(&self) -> ImagesConfig {
         let mut c = ImagesConfig::new(&self.data_dir);
         let r = &mut c.registries;
         for (name, place) in [
@@ -123,5 +127,9 @@ fn upstream(name: &str, kind: UpstreamKind, url: &str, api_key: Option<Secret>) 
 /// `host.docker.internal` means this machine where it does not resolve: outside Docker Desktop it rarely does.
 fn reachable(url: &str) -> String {
     const NAME: &str = "host.docker.internal";
-    if url.contains(NAME) && (NAME, 80).to_socket_addrs().is_err() { url.replace(NAME, "127.0.0.1") } else { url.to_owned() }
+    if url.contains(NAME) && (NAME, 80).to_socket_addrs().is_err() {
+        url.replace(NAME, "127.0.0.1")
+    } else {
+        url.to_owned()
+    }
 }

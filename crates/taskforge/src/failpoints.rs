@@ -5,7 +5,7 @@
 
 /// Arms the points that the environment names.
 #[cfg(feature = "failpoints")]
-pub fn arm() {
+pub(crate) fn arm() {
     let names = std::env::var("TASKFORGE_FAILPOINTS").unwrap_or_default();
     for name in names.split(',').map(str::trim).filter(|n| !n.is_empty()) {
         if let Err(e) = fail::cfg_callback(name, || std::process::abort()) {
@@ -16,4 +16,4 @@ pub fn arm() {
 
 /// Does nothing in a build without failpoints.
 #[cfg(not(feature = "failpoints"))]
-pub fn arm() {}
+pub(crate) fn arm() {}

@@ -10,7 +10,7 @@ mod server;
 
 use clap::Parser;
 use cli::{Cli, Hooks};
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 fn hooks() -> Hooks {
@@ -22,7 +22,9 @@ fn hooks() -> Hooks {
                 server::up(config::Config::from_env(dir, &listen)?).await
             })
         }),
-        clean: Box::new(move |dir| Box::pin(async move { server::control::clean(&dir, docker_host().as_deref()).await })),
+        clean: Box::new(move |dir| {
+            Box::pin(async move { server::control::clean(&dir, docker_host().as_deref()).await })
+        }),
         backup: Box::new(move |(dir, file)| {
             Box::pin(async move { server::control::backup(&dir, docker_host().as_deref(), &file).await })
         }),
@@ -35,7 +37,10 @@ fn hooks() -> Hooks {
 /// The server's log: plumbing only, never prompts, bodies or secrets. `TASKFORGE_LOG` filters it.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("TASKFORGE_LOG").unwrap_or_else(|_| EnvFilter::new("info,duroxide=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr);
+    // A log on a full disk loses lines; telling so on the same stream would panic in the middle of a request.
+    let log = log.log_internal_errors(false);
     if std::env::var_os("TASKFORGE_LOG_JSON").is_some() { log.json().init() } else { log.init() }
 }
 

@@ -4,7 +4,10 @@
 //! run and a wake-up too many do no harm.
 
 use crate::{
-    activities::{Abandon, Build, CancelTask, Expire, Finish, PlanNext, Prepare, Resolve, RunAgent, RunRef, Shared, SideFailed, StopAgent},
+    activities::{
+        Abandon, Build, CancelTask, Expire, Finish, PlanNext, Prepare, Resolve, RunAgent, RunRef, Shared, SideFailed,
+        StopAgent,
+    },
     engine::{Engine, EngineError, Registry},
     flow::{AgentTask, Signal},
     workflows,

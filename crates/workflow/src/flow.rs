@@ -4,7 +4,10 @@
 //! way (the agent's container, and at most one piece of work beside it) is a durable future that outlives crashes.
 
 use crate::{
-    activities::{Abandon, Act, Build, CancelTask, Expire, Finish, PlanNext, Prepare, Resolve, RunAgent, RunRef, SideFailed, StopAgent},
+    activities::{
+        Abandon, Act, Build, CancelTask, Expire, Finish, PlanNext, Prepare, Resolve, RunAgent, RunRef, SideFailed,
+        StopAgent,
+    },
     durable::{Activity, Durable, Fault, Inbox, Next, Policy, Workflow},
 };
 use domain::{
@@ -25,7 +28,8 @@ const STEPS_PER_HISTORY: u32 = 60;
 /// Reads, writes and stops: short, and tried until the trouble passes.
 const QUICK: Policy = Policy { timeout: Duration::from_secs(120), attempts: 12, backoff: Duration::from_millis(250) };
 /// An agent's process: its own limits bound it; the Engine may be away for a while.
-const AGENT: Policy = Policy { timeout: Duration::from_secs(40 * 24 * 3600), attempts: 8, backoff: Duration::from_secs(1) };
+const AGENT: Policy =
+    Policy { timeout: Duration::from_secs(40 * 24 * 3600), attempts: 8, backoff: Duration::from_secs(1) };
 /// Making the base image, a candidate or an image.
 const SIDE: Policy = Policy { timeout: Duration::from_secs(3600), attempts: 4, backoff: Duration::from_secs(1) };
 
@@ -51,12 +55,15 @@ enum Woke {
     Time,
 }
 
+/// A durable call under way.
+type Work<D> = <D as Durable<AgentTask>>::Fut<Result<(), Fault>>;
+
 struct Running<D: Durable<AgentTask>> {
     d: D,
     run: RunRef,
     inbox: Inbox<AgentTask, D>,
-    agent: Option<(u32, D::Fut<Result<(), Fault>>)>,
-    side: Option<(Side, D::Fut<Result<(), Fault>>)>,
+    agent: Option<(u32, Work<D>)>,
+    side: Option<(Side, Work<D>)>,
 }
 
 impl Workflow for AgentTask {
@@ -119,7 +126,8 @@ impl<D: Durable<AgentTask>> Running<D> {
             Step::StopAgent { reason } => self.stop(reason).await?,
             Step::DropSide => self.side = None,
             Step::Wait { until_ms, .. } => {
-                let rest = until_ms.map(|t| Duration::from_millis(t.saturating_sub(planned.now_ms).max(0).unsigned_abs()));
+                let rest =
+                    until_ms.map(|t| Duration::from_millis(t.saturating_sub(planned.now_ms).max(0).unsigned_abs()));
                 self.wait(rest).await?;
             }
             Step::Finish { outcome } => {

@@ -67,12 +67,18 @@ pub fn outcome(r: &Request) -> String {
     let failure = r.failure.as_deref().unwrap_or("no reason was recorded");
     match r.status {
         RequestStatus::Applied => format!("Approved: {what}. It is installed now; use it."),
-        RequestStatus::Denied => format!("Denied: {what}. Reason given by {who}: {words}\nDo not ask for the same again; go on without it."),
+        RequestStatus::Denied => {
+            format!("Denied: {what}. Reason given by {who}: {words}\nDo not ask for the same again; go on without it.")
+        }
         RequestStatus::Suggested => format!("Not granted: {what}. {who} suggests instead: {words}"),
         RequestStatus::Answered => format!("{what}\nAnswer by {who}: {words}"),
-        RequestStatus::Expired => format!("Nobody decided in time: {what}. Go on without it, or ask again if you must."),
+        RequestStatus::Expired => {
+            format!("Nobody decided in time: {what}. Go on without it, or ask again if you must.")
+        }
         RequestStatus::Rejected => format!("Could not be resolved: {what}. {failure}"),
-        RequestStatus::BuildFailed => format!("Approved, but it could not be installed: {what}. {failure}\nYou may ask again for something else."),
+        RequestStatus::BuildFailed => {
+            format!("Approved, but it could not be installed: {what}. {failure}\nYou may ask again for something else.")
+        }
         RequestStatus::Withdrawn => format!("Withdrawn: {what}."),
         RequestStatus::Resolving | RequestStatus::Pending | RequestStatus::Approved => format!("Still open: {what}."),
     }

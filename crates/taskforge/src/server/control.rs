@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use store::Store;
 
 /// Removes everything that this installation owns, its data directory included.
-pub async fn clean(data_dir: &Path, docker_host: Option<&str>) -> Result<()> {
+pub(crate) async fn clean(data_dir: &Path, docker_host: Option<&str>) -> Result<()> {
     if !data_dir.join("state.db").exists() {
         bail!("{} is not a data directory of TaskForge; nothing was removed", data_dir.display());
     }
@@ -24,7 +24,12 @@ pub async fn clean(data_dir: &Path, docker_host: Option<&str>) -> Result<()> {
     let pruned = images.prune(&Keep { drop_bases: true, ..Keep::default() }).await?;
     drop(store);
     fs::remove_dir_all(data_dir).with_context(|| format!("{} cannot be removed", data_dir.display()))?;
-    eprintln!("removed {} containers and volumes, {} images, and {}", reaped.removed.len(), pruned.images.len(), data_dir.display());
+    eprintln!(
+        "removed {} containers and volumes, {} images, and {}",
+        reaped.removed.len(),
+        pruned.images.len(),
+        data_dir.display()
+    );
     Ok(())
 }
 
@@ -33,8 +38,9 @@ const NOT_IN_BACKUP: [&str; 6] = ["lock", "run", "server.json", "reserve", "logs
 
 /// Writes a consistent archive of everything: database, engine, log, keys, packages, files, and each task's volumes.
 /// The server must be stopped; agents that still run are frozen meanwhile.
-pub async fn backup(data_dir: &Path, docker_host: Option<&str>, file: &Path) -> Result<()> {
-    let _lock = lock::take(data_dir).context("a backup is consistent only while no server runs: `make backup` stops and starts it")?;
+pub(crate) async fn backup(data_dir: &Path, docker_host: Option<&str>, file: &Path) -> Result<()> {
+    let _lock = lock::take(data_dir)
+        .context("a backup is consistent only while no server runs: `make backup` stops and starts it")?;
     let store = Store::open(data_dir).await?;
     let sandboxes = Sandboxes::new(Docker::connect(docker_host, store.installation())?, data_dir);
     let stage = data_dir.join("backup");
@@ -66,7 +72,12 @@ async fn export_volumes(store: &Store, sandboxes: &Sandboxes, stage: &Path) -> R
 
 fn pack(data_dir: &Path, file: &Path) -> Result<u64> {
     let temp = file.with_extension("partial");
-    let out = fs::OpenOptions::new().create(true).truncate(true).write(true).open(&temp).with_context(|| format!("cannot write {}", temp.display()))?;
+    let out = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&temp)
+        .with_context(|| format!("cannot write {}", temp.display()))?;
     // Keys are in it: the archive is as secret as the data directory.
     out.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let mut archive = tar::Builder::new(out);
@@ -95,7 +106,7 @@ fn pack(data_dir: &Path, file: &Path) -> Result<u64> {
 }
 
 /// Restores an archive into an empty (or missing) data directory, and the tasks' volumes into Docker.
-pub async fn restore(data_dir: &Path, docker_host: Option<&str>, file: &Path) -> Result<()> {
+pub(crate) async fn restore(data_dir: &Path, docker_host: Option<&str>, file: &Path) -> Result<()> {
     if data_dir.exists() && fs::read_dir(data_dir)?.next().is_some() {
         bail!("{} is not empty: restore into a new folder, or `taskforge clean` it first", data_dir.display());
     }
@@ -105,7 +116,9 @@ pub async fn restore(data_dir: &Path, docker_host: Option<&str>, file: &Path) ->
         let input = fs::File::open(&from).with_context(|| format!("cannot read {}", from.display()))?;
         let mut archive = tar::Archive::new(input);
         archive.set_preserve_permissions(true);
-        archive.unpack(&to).with_context(|| format!("{} is not a backup of TaskForge, or it is damaged", from.display()))
+        archive
+            .unpack(&to)
+            .with_context(|| format!("{} is not a backup of TaskForge, or it is damaged", from.display()))
     })
     .await??;
     let _lock = lock::take(data_dir)?;

@@ -7,11 +7,11 @@ use std::{fs, net::SocketAddr, path::Path};
 
 /// What a server tells about itself in `server.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Announcement {
+pub(crate) struct Announcement {
     /// Where the API listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The process.
-    pub pid: u32,
+    pub(crate) pid: u32,
 }
 
 /// Takes the lock of the data directory for as long as the handle lives.
@@ -19,12 +19,15 @@ pub(crate) fn take(data_dir: &Path) -> Result<fs::File> {
     let path = data_dir.join("lock");
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let who = announced(data_dir).map(|a| format!(" (process {} on http://{})", a.pid, a.address)).unwrap_or_default();
-        bail!("another server{who} uses {}: stop it with `taskforge down`, or choose another with --data-dir", data_dir.display());
+        let who =
+            announced(data_dir).map(|a| format!(" (process {} on http://{})", a.pid, a.address)).unwrap_or_default();
+        bail!(
+            "another server{who} uses {}: stop it with `taskforge down`, or choose another with --data-dir",
+            data_dir.display()
+        );
     }
     Ok(file)
 }
-
 
 /// Tells where the server is, once it answers.
 pub(crate) fn announce(data_dir: &Path, address: SocketAddr) -> Result<()> {
@@ -35,7 +38,7 @@ pub(crate) fn announce(data_dir: &Path, address: SocketAddr) -> Result<()> {
 }
 
 /// The running (or last) server of a data directory.
-pub fn announced(data_dir: &Path) -> Option<Announcement> {
+pub(crate) fn announced(data_dir: &Path) -> Option<Announcement> {
     serde_json::from_slice(&fs::read(data_dir.join("server.json")).ok()?).ok()
 }
 

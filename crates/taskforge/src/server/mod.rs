@@ -6,9 +6,9 @@
 //! One process owns a data directory. Stopping: no new connections → engine (containers stay, the next server adopts
 //! them) → last seal.
 
-pub mod control;
+pub(crate) mod control;
 mod health;
-pub mod lock;
+pub(crate) mod lock;
 mod recovery;
 mod services;
 mod supervisor;
@@ -41,7 +41,7 @@ pub(crate) struct Parts {
 }
 
 /// Runs the server until it is told to stop.
-pub async fn up(config: Config) -> Result<()> {
+pub(crate) async fn up(config: Config) -> Result<()> {
     make_private(&config.data_dir)?;
     let lock = lock::take(&config.data_dir)?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
@@ -55,13 +55,16 @@ pub async fn up(config: Config) -> Result<()> {
     tracker.spawn(dispatch::dispatch(parts.store.clone(), parts.engine.clone(), stop.clone()));
     tracker.spawn(upkeep::seal_often(parts.store.clone(), stop.clone()));
     tracker.spawn(upkeep::tidy(Arc::clone(&parts), stop.clone()));
-    api::first_token(&parts.store, &parts.config.data_dir.join("token")).await.context("the first token could not be made")?;
+    api::first_token(&parts.store, &parts.config.data_dir.join("token"))
+        .await
+        .context("the first token could not be made")?;
     let app = api::Api::new(parts.store.clone(), services::services(&parts), api_config(&parts.config), stop.clone());
     let address = listener.local_addr()?;
     lock::announce(&parts.config.data_dir, address)?;
     // A code is a secret: it is for a person's eyes, not for a log file.
     if std::io::stdout().is_terminal() {
-        let (code, _) = api::sign_in_code(&parts.store, api::FIRST_TOKEN).await.context("no sign-in code could be made")?;
+        let (code, _) =
+            api::sign_in_code(&parts.store, api::FIRST_TOKEN).await.context("no sign-in code could be made")?;
         greet(address, &code);
     }
     let serve = api::serve(listener, app, stop.clone());
@@ -82,7 +85,11 @@ pub async fn up(config: Config) -> Result<()> {
 }
 
 fn make_private(dir: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("cannot make {}", dir.display()))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot make {}", dir.display()))
 }
 
 async fn assemble(config: Config) -> Result<Parts> {
@@ -98,6 +105,10 @@ async fn assemble(config: Config) -> Result<Parts> {
     let sandboxes = Sandboxes::new(docker.clone(), &dir);
     let supervisor = supervisor::place(&config)?;
     let images = Images::new(docker.clone(), config.images())?;
+    // Before the engine opens: it resolves again what a crash interrupted.
+    if let Err(e) = images.reap().await {
+        tracing::warn!(error = %e, "resolvers that a crash left behind could not be removed");
+    }
     let mut gateway_config = gateway::Config::new(dir.join("run"));
     gateway_config.call_durability = config.call_durability;
     gateway_config.request_ttl = config.request_ttl;
@@ -106,7 +117,10 @@ async fn assemble(config: Config) -> Result<Parts> {
     let services = Arc::new(activities::Services { store: store.clone(), sandboxes, images, gateway, supervisor });
     let options = engine::Options { long_slots: config.max_agents, ..engine::Options::default() };
     let engine = engine::Engine::open(&dir.join("engine.db"), dispatch::registry(&services), options).await?;
-    let started = Event::point(EventKind::ServerStarted, json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()}));
+    let started = Event::point(
+        EventKind::ServerStarted,
+        json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()}),
+    );
     store.write(Durability::Power, move |tx| tx.leaf(started).boxed()).await?;
     Ok(Parts { config, store, docker, services, engine, tracker: TaskTracker::new() })
 }
@@ -139,6 +153,9 @@ async fn take_down(parts: &Parts, tracker: TaskTracker) {
         tracing::warn!("some work did not end in time");
     }
     parts.services.gateway.shutdown().await;
+    if tokio::time::timeout(SHUTDOWN_GRACE, parts.services.images.shutdown()).await.is_err() {
+        tracing::warn!("a build or a resolver was not cleaned up in time; the next start does it");
+    }
     let stopped = Event::point(EventKind::ServerStopped, json!({}));
     let sealed = async {
         parts.store.write(Durability::Power, move |tx| tx.leaf(stopped).boxed()).await?;

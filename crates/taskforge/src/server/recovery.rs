@@ -19,8 +19,14 @@ pub(crate) async fn recover(store: &Store) -> Result<()> {
         let work = store::work(move |tx| {
             async move {
                 for o in &open {
-                    let mut event = Event::ended(o.leaf.event.kind, o.op, Outcome::Unknown, json!({"recovered": true, "begun": o.leaf.index}));
-                    (event.task, event.run, event.iteration) = (o.leaf.event.task, o.leaf.event.run, o.leaf.event.iteration);
+                    let mut event = Event::ended(
+                        o.leaf.event.kind,
+                        o.op,
+                        Outcome::Unknown,
+                        json!({"recovered": true, "begun": o.leaf.index}),
+                    );
+                    (event.task, event.run, event.iteration) =
+                        (o.leaf.event.task, o.leaf.event.run, o.leaf.event.iteration);
                     tx.leaf(event).await?;
                 }
                 tx.leaf(Event::point(EventKind::ServerRecovered, json!({"acts": open.len(), "calls": calls}))).await

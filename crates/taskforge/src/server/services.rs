@@ -49,11 +49,15 @@ async fn resolve(parts: Arc<Parts>, name: String) -> Result<String, ApiError> {
     result.map(|m| m.to_string()).map_err(|e| {
         let text = e.to_string();
         match e {
-            ResolveError::Unknown { near, .. } => ApiError::new(Code::UnknownModel, text).details(json!({"near": near})),
+            ResolveError::Unknown { near, .. } => {
+                ApiError::new(Code::UnknownModel, text).details(json!({"near": near}))
+            }
             ResolveError::Ambiguous { candidates, .. } => {
                 ApiError::new(Code::AmbiguousModel, text).details(json!({"candidates": candidates}))
             }
-            ResolveError::NoUpstreams | ResolveError::Unreachable { .. } => ApiError::new(Code::ProviderUnreachable, text),
+            ResolveError::NoUpstreams | ResolveError::Unreachable { .. } => {
+                ApiError::new(Code::ProviderUnreachable, text)
+            }
         }
     })
 }
@@ -130,7 +134,11 @@ async fn prune(parts: Arc<Parts>) -> Result<wire::Pruned, ApiError> {
             for id in &gone {
                 tx.image_delete(id).await?;
             }
-            tx.leaf(Event::point(EventKind::ImagePrune, json!({"removed": gone, "package_files": pruned.package_files}))).await
+            tx.leaf(Event::point(
+                EventKind::ImagePrune,
+                json!({"removed": gone, "package_files": pruned.package_files}),
+            ))
+            .await
         }
         .boxed()
     });

@@ -34,7 +34,10 @@ pub(crate) fn place(config: &Config) -> Result<PathBuf> {
 
 fn existing(path: PathBuf) -> Result<PathBuf> {
     if !Path::is_file(&path) {
-        bail!("the supervisor is not at {}: build it with scripts/build-supervisor and set TASKFORGE_SUPERVISOR", path.display());
+        bail!(
+            "the supervisor is not at {}: build it with scripts/build-supervisor and set TASKFORGE_SUPERVISOR",
+            path.display()
+        );
     }
     Ok(path)
 }

@@ -47,7 +47,7 @@ impl Server {
         std::fs::create_dir(dir.path().join("keys")).unwrap();
         let key = audit::LogKey::open_or_create(&dir.path().join("keys/log.key")).unwrap();
         let log = audit::Log::open(store.log_dir(), key, &format!("taskforge/{}", store.installation())).unwrap();
-        store.log_attach(log).await;
+        store.log_attach(log).await.unwrap();
         api::first_token(&store, &dir.path().join("token")).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let announcement = json!({"address": listener.local_addr().unwrap(), "pid": std::process::id()});

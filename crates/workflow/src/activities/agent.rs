@@ -71,9 +71,8 @@ impl Activity for RunAgent {
 
 async fn begin(s: &Shared, task: &Task, run: RunRef, number: u32, cause: Cause) -> Result<Iteration, Fault> {
     let task = task.clone();
-    let work = store::work(move |tx| {
-        async move { tx.iteration_begin(&task, run.run, number, cause, compose).await }.boxed()
-    });
+    let work =
+        store::work(move |tx| async move { tx.iteration_begin(&task, run.run, number, cause, compose).await }.boxed());
     fail::fail_point!("workflow.iteration_begin.before");
     let iteration = s.store.write(Durability::Power, work).await.map_err(store_fault)?;
     fail::fail_point!("workflow.iteration_begin.after");
@@ -123,12 +122,21 @@ async fn start(s: &Shared, task: &Task, i: &Iteration) -> Result<(), Fault> {
 }
 
 /// How the iteration ended: the Engine's facts first, then what we did, then what the agent says.
-async fn judge(s: &Shared, task: &Task, i: &Iteration, run: RunRef, exit: &Exit, output: &Output) -> Result<IterationEnd, Fault> {
+async fn judge(
+    s: &Shared,
+    task: &Task,
+    i: &Iteration,
+    run: RunRef,
+    exit: &Exit,
+    output: &Output,
+) -> Result<IterationEnd, Fault> {
     if i.stop.is_some() {
         return Ok(IterationEnd::Stopped);
     }
     if s.store.iteration_lacks_tools(run.run, i.number).await.map_err(store_fault)? {
-        return Ok(IterationEnd::Failed { reason: "the agent's first model request lacked TaskForge's tools".to_owned() });
+        return Ok(IterationEnd::Failed {
+            reason: "the agent's first model request lacked TaskForge's tools".to_owned(),
+        });
     }
     Ok(match interpret(&task.agent, exit, &output.stdout, &output.stderr) {
         AgentEnd::Done { .. } => IterationEnd::TurnEnded,
@@ -149,7 +157,14 @@ async fn judge(s: &Shared, task: &Task, i: &Iteration, run: RunRef, exit: &Exit,
     })
 }
 
-async fn finish(s: &Shared, task: &Task, i: &Iteration, end: &IterationEnd, code: Option<i64>, log: &[u8]) -> Result<(), Fault> {
+async fn finish(
+    s: &Shared,
+    task: &Task,
+    i: &Iteration,
+    end: &IterationEnd,
+    code: Option<i64>,
+    log: &[u8],
+) -> Result<(), Fault> {
     let make = || {
         let (task, i, end, log) = (task.clone(), i.clone(), end.clone(), log.to_vec());
         store::work(move |tx| async move { tx.iteration_end(&task, &i, &end, code, &log).await }.boxed())
@@ -169,14 +184,12 @@ async fn cleanup(s: &Shared, task: &Task) -> Result<(), Fault> {
 async fn collect(s: &Shared, task: &Task, run: RunRef, image: &str) -> Result<(), Fault> {
     let folder = s.store.output_folder(task.id);
     tokio::fs::create_dir_all(&folder).await.map_err(|e| store_fault(StoreError::from(e)))?;
-    let found = s
-        .sandboxes
-        .collect(&task.id, image, Bounds::default(), Keep::Store(folder))
-        .await
-        .map_err(sandbox_fault)?;
+    let found =
+        s.sandboxes.collect(&task.id, image, Bounds::default(), Keep::Store(folder)).await.map_err(sandbox_fault)?;
     let record = s.store.run_get(run.run).await.map_err(store_fault)?;
     let inputs = s.store.input_file_list(task.id).await.map_err(store_fault)?;
-    let known: BTreeSet<(&str, Option<&str>)> = inputs.iter().map(|f| (f.path.as_str(), Some(f.sha256.as_str()))).collect();
+    let known: BTreeSet<(&str, Option<&str>)> =
+        inputs.iter().map(|f| (f.path.as_str(), Some(f.sha256.as_str()))).collect();
     let is_deliverable = |path: &str, sha256: Option<&str>| match &record.submitted {
         None => false,
         // Nothing named: all that is new or changed.

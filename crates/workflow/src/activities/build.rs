@@ -29,7 +29,8 @@ impl Activity for Build {
         if request.status != RequestStatus::Approved {
             return Ok(());
         }
-        let digest = request.digest.clone().ok_or_else(|| Fault::fatal("internal", "an approved request has no digest"))?;
+        let digest =
+            request.digest.clone().ok_or_else(|| Fault::fatal("internal", "an approved request has no digest"))?;
         let candidate = s.store.candidate_get(&digest).await.map_err(store_fault)?;
         let same = candidate.digest().map_err(|e| Fault::fatal("internal", e.to_string()))? == digest;
         if !same {
@@ -68,7 +69,14 @@ async fn build(s: &Shared, run: RunRef, candidate: &Candidate, digest: &str) -> 
     .await
 }
 
-async fn apply(s: &Shared, run: RunRef, id: RequestId, candidate: &Candidate, digest: &str, built: BuiltImage) -> Result<(), Fault> {
+async fn apply(
+    s: &Shared,
+    run: RunRef,
+    id: RequestId,
+    candidate: &Candidate,
+    digest: &str,
+    built: BuiltImage,
+) -> Result<(), Fault> {
     let row = ImageRow {
         id: built.id.clone(),
         kind: "task".to_owned(),

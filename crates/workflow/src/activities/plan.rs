@@ -38,7 +38,9 @@ impl Activity for PlanNext {
             Step::Wait { status, .. } => Some(*status),
             Step::Begin(Side::Build { .. }) if !act.input.agent => Some(TaskStatus::Building),
             Step::RunAgent { .. } => Some(TaskStatus::Running),
-            Step::Begin(_) | Step::Expire { .. } | Step::StopAgent { .. } | Step::DropSide | Step::Finish { .. } => None,
+            Step::Begin(_) | Step::Expire { .. } | Step::StopAgent { .. } | Step::DropSide | Step::Finish { .. } => {
+                None
+            }
         };
         if let Some(status) = show
             && store.task_get(task).await.map_err(store_fault)?.status != status
@@ -60,7 +62,11 @@ impl Activity for Expire {
 
     async fn run(&self, _: ActCx, act: Self::In) -> Result<(), Fault> {
         let id = act.input;
-        let done = self.0.store.write(Durability::Power, move |tx| async move { tx.request_expire(id).await.map(drop) }.boxed()).await;
+        let done = self
+            .0
+            .store
+            .write(Durability::Power, move |tx| async move { tx.request_expire(id).await.map(drop) }.boxed())
+            .await;
         match done {
             // Decided in the last moment: the decision stands.
             Err(StoreError::Conflict { .. }) | Ok(()) => Ok(()),
@@ -83,10 +89,16 @@ impl Activity for SideFailed {
         let done = match side {
             Side::Prepare => return Err(Fault::fatal("prepare", why)),
             Side::Resolve { request } => {
-                store.write(Durability::Power, move |tx| async move { tx.request_rejected(request, &why).await }.boxed()).await
+                store
+                    .write(Durability::Power, move |tx| async move { tx.request_rejected(request, &why).await }.boxed())
+                    .await
             }
             Side::Build { request } => {
-                store.write(Durability::Power, move |tx| async move { tx.request_build_failed(request, &why).await }.boxed()).await
+                store
+                    .write(Durability::Power, move |tx| {
+                        async move { tx.request_build_failed(request, &why).await }.boxed()
+                    })
+                    .await
             }
         };
         match done {
@@ -106,7 +118,9 @@ impl Activity for CancelTask {
 
     async fn run(&self, _: ActCx, act: Self::In) -> Result<(), Fault> {
         let task = act.run.task;
-        let make = move || store::work(move |tx| async move { tx.task_command(task, Command::Cancel, "engine").await }.boxed());
+        let make = move || {
+            store::work(move |tx| async move { tx.task_command(task, Command::Cancel, "engine").await }.boxed())
+        };
         match self.0.store.write_stopping(make).await {
             Err(StoreError::Illegal(_)) | Ok(_) => Ok(()),
             Err(e) => Err(store_fault(e)),

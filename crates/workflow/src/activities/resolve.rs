@@ -59,15 +59,26 @@ fn lookups(s: &Shared, run: RunRef, request: RequestId) -> LookupFn {
     Arc::new(move |lookup: Lookup| {
         let store = store.clone();
         async move {
-            let data = json!({"request": request, "ecosystem": lookup.ecosystem, "method": lookup.method, "url": lookup.url});
+            let data =
+                json!({"request": request, "ecosystem": lookup.ecosystem, "method": lookup.method, "url": lookup.url});
             let event = Event::point(EventKind::RequestLookup, data).task(run.task).run(run.run);
-            store.write(Durability::Process, move |tx| tx.leaf(event).boxed()).await.map(drop).map_err(|e| e.to_string())
+            store
+                .write(Durability::Process, move |tx| tx.leaf(event).boxed())
+                .await
+                .map(drop)
+                .map_err(|e| e.to_string())
         }
         .boxed()
     })
 }
 
-async fn settle(s: &Shared, run: RunRef, request: &Request, op: OpId, result: Result<Resolved, ResolveError>) -> Result<(), Fault> {
+async fn settle(
+    s: &Shared,
+    run: RunRef,
+    request: &Request,
+    op: OpId,
+    result: Result<Resolved, ResolveError>,
+) -> Result<(), Fault> {
     let id = request.id;
     let ended = |outcome, data| Event::ended(EventKind::RequestResolve, op, outcome, data).task(run.task).run(run.run);
     let done = match result {
