@@ -97,6 +97,15 @@ def packages(*names):
     submit("All packages work.", "result.txt")
 
 
+def chain(*names):
+    """Asks for one package after the other."""
+    missing = [n for n in names if not has(n)]
+    if missing:
+        asked = [{"ecosystem": "pip", "name": missing[0]}]
+        return tool("request_packages", packages=asked, reason="One after the other.")
+    submit("All packages came.")
+
+
 def listen():
     """Reports until a person writes, and writes down what it heard."""
     starts()
