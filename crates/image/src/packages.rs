@@ -127,6 +127,15 @@ impl PackageStore {
         Ok(Stored { sha256, size_bytes: size })
     }
 
+    /// Removes files that were being received when the process died. Nothing may be receiving.
+    pub(crate) async fn discard_incoming(&self) -> Result<(), ImageError> {
+        let incoming = self.root.join("incoming");
+        match fs::remove_dir_all(&incoming).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(&incoming, e)),
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
     /// Gives a complete file its name; the name and the bytes are on disk afterwards.
     async fn publish(&self, file: tempfile::NamedTempFile, target: &Path) -> Result<(), ImageError> {
         let folder = target.parent().unwrap_or(&self.root).to_owned();

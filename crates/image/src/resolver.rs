@@ -213,8 +213,10 @@ impl Images {
         }
     }
 
-    /// Removes resolver containers that a crash left behind; returns how many. Call it at a start, before any resolving.
+    /// Removes what a crash left of resolving: containers and half-received package files. Returns how many containers.
+    /// Call it at a start, before any resolving.
     pub async fn reap(&self) -> Result<usize, ImageError> {
+        self.shared.packages.discard_incoming().await?;
         let docker = &self.shared.docker;
         let mut filter = docker.filter(None);
         filter.entry("label".into()).or_default().push(format!("{LABEL_KIND}={}", Kind::Resolver.as_str()));
