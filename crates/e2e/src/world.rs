@@ -19,6 +19,8 @@ use std::{
     panic::{AssertUnwindSafe, resume_unwind},
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread,
+    time::Instant,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
@@ -44,6 +46,7 @@ pub struct World {
 
 /// Runs `body` in a fresh world, then checks that nothing was left over, then cleans.
 pub async fn world(settings: Settings, body: impl AsyncFnOnce(&mut World) -> Result<()>) -> Result<()> {
+    let began = Instant::now();
     let mut world = World::start(settings).await?;
     let done = AssertUnwindSafe(body(&mut world)).catch_unwind().await;
     if !matches!(done, Ok(Ok(()))) {
@@ -51,6 +54,7 @@ pub async fn world(settings: Settings, body: impl AsyncFnOnce(&mut World) -> Res
     }
     let leaks = if matches!(done, Ok(Ok(()))) { world.leaks().await } else { Ok(Vec::new()) };
     world.end().await?;
+    println!("{}: {:.1} s", thread::current().name().unwrap_or_default(), began.elapsed().as_secs_f32());
     match done {
         Err(panic) => resume_unwind(panic),
         Ok(result) => result?,

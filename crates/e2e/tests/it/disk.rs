@@ -46,9 +46,9 @@ impl Mounted {
         let mut file = fs::File::create(&path)?;
         let mut size = 1 << 20;
         while size > 0 {
-            match file.write(&vec![0; size]) {
-                Ok(_) => {}
-                Err(_) => size /= 2,
+            // Smaller and smaller pieces, until not even one byte fits.
+            if file.write_all(&vec![0; size]).is_err() {
+                size /= 2;
             }
         }
         let left = statvfs(&self.0)?;
