@@ -278,7 +278,8 @@ async fn strike(w: &mut World, point: &str, n: usize) -> Result<bool> {
     w.settings.env.insert(ARMED.to_owned(), point.to_owned());
     // A point may lie in the start itself: then the server is started again without it.
     let mut hit = false;
-    if w.up().await.is_err() {
+    if let Err(error) = w.up().await {
+        ensure!(format!("{error:#}").contains("SIGABRT"), "the start failed by itself: {error:#}");
         hit = true;
         w.settings.env.remove(ARMED);
         w.up().await?;
