@@ -122,7 +122,7 @@ impl Tx {
                     (SELECT COALESCE(MAX(c.turn), 0) FROM call c WHERE c.run_id = t.run_id AND c.iteration = i.number)
                         AS turns,
                     (SELECT c.id || ' ' || c.status FROM call c WHERE c.run_id = t.run_id AND c.turn IS NOT NULL
-                        ORDER BY c.rowid DESC LIMIT 1) AS previous
+                        ORDER BY c.iteration DESC, c.turn DESC LIMIT 1) AS previous
              FROM task t
              JOIN policy p ON p.task_id = t.id AND p.version = t.policy_version
              LEFT JOIN iteration i ON i.run_id = t.run_id AND i.end IS NULL AND i.stop IS NULL
