@@ -134,7 +134,7 @@ async fn answer(request: Request<Incoming>, noted: Noted) -> Result<Response<Bod
     let path = request.uri().path().to_owned();
     if path == "/mcp" {
         let asked = (request.method() == Method::POST).then_some(request.into_body());
-        return Ok(tools(asked).await?);
+        return tools(asked).await;
     }
     if request.method() == Method::GET {
         return Ok(json(format!(r#"{{"object":"list","data":[{{"id":"{MODEL}","object":"model"}}]}}"#)));

@@ -103,7 +103,8 @@ async fn settle(store: &Store, engine: &engine::Engine, tasks: usize) -> Result<
     let begun = Instant::now();
     loop {
         let s = engine.stats().await?;
-        let quiet = s.queued_turns + s.queued_calls + s.live_calls == 0 && s.timers == tasks as u64;
+        // A run that was woken while it waited has a further timer, which it no longer listens to.
+        let quiet = s.queued_turns + s.queued_calls + s.live_calls == 0 && s.timers >= tasks as u64;
         if quiet && store.intents().await?.is_empty() {
             break;
         }
