@@ -56,7 +56,7 @@ impl KnownFolder {
         Ok(Some(Known { key, checkpoint, verified_at }))
     }
 
-    /// Remembers a verified checkpoint. Call it only after [`crate::verify`] against what is remembered succeeded; a
+    /// Remembers a verified checkpoint. Call it only after [`crate::verify()`] against what is remembered succeeded; a
     /// smaller one, another root at the same size and another key are refused here as well.
     pub fn remember(&self, key: &VerifierKey, checkpoint: &Checkpoint, now: jiff::Timestamp) -> Result<(), AuditError> {
         let refused = |why: String| Err(AuditError::Rollback(why));

@@ -1,8 +1,8 @@
 //! The audit log as files and maths: leaves, tree, tiles, signed checkpoints, proofs and verification.
 //!
-//! - A leaf is RFC 8785 JSON of metadata ([`canonical`]); bodies appear in it as salted commitments ([`commitment`]).
+//! - A leaf is RFC 8785 JSON of metadata ([`canonical`]); bodies appear in it as salted commitments ([`commitment()`]).
 //! - The tree is that of RFC 6962; the files follow C2SP tlog-tiles, tlog-checkpoint and signed-note ([`Log`]).
-//! - [`verify`] recomputes everything from the entries, without trust in any file, and names what is wrong.
+//! - [`verify()`] recomputes everything from the entries, without trust in any file, and names what is wrong.
 //!
 //! Invariants: a checkpoint is published only after every byte that it covers is on disk; no checkpoint is signed that
 //! is smaller than, or inconsistent with, one signed before; full tiles are written once.
