@@ -1,6 +1,6 @@
 //! The REST API: the only way in for people and programs.
 //!
-//! - Every route needs a named token or a session, except `/healthz` and the sign-in exchange ([`layers`]).
+//! - Every route needs a named token or a session, except `/healthz` and the sign-in exchange (`layers`).
 //! - Handlers extract, call the store or a service, and respond. A change is one store transaction of state, audit leaf
 //!   and intent; nothing here calls Docker or the engine ([`Services`]).
 //! - Every error is one envelope with a stable code ([`Code`], `docs/errors/`).

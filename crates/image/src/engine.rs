@@ -4,7 +4,7 @@
 //! body, `networkmode=none`, `RUN --mount=type=bind` from the context and from local images. So package files never enter
 //! a layer, and no second protocol is needed. Two things differ from the classic builder: `FROM` takes no bare image
 //! ID (hence the tags that spell one), and a step that only mounts a changed file is not run again (hence hashes in the
-//! commands). The output arrives as protobuf inside the JSON; [`log_lines`] reads the one field that is wanted.
+//! commands). The output arrives as protobuf inside the JSON; `log_lines` reads the one field that is wanted.
 
 use crate::error::ImageError;
 use base64::{Engine, engine::general_purpose::STANDARD};
