@@ -1,7 +1,10 @@
 //! Requests of agents: from the ask to the decision to its effect. Every transition is conditional on the state before,
 //! and carries its leaf and the wake-up of the workflow.
 
+mod page;
 mod stale;
+
+pub use page::{RequestFilter, RequestPage};
 
 use crate::{Store, StoreError, Tx, new_id, time_text};
 use domain::{
@@ -193,10 +196,7 @@ impl Tx {
             return Err(StoreError::conflict("request_decided", message));
         }
         if r.status != RequestStatus::Pending {
-            return Err(StoreError::conflict(
-                "request_not_pending",
-                format!("{id} is {}; it cannot be decided", r.status),
-            ));
+            return Err(self.not_pending(&r, digest).await?);
         }
         if r.digest.as_deref() != Some(digest) {
             let message = format!("{id} has changed since it was shown: review it again (its digest is not {digest})");

@@ -36,6 +36,21 @@ impl Tx {
         Ok(Some(r))
     }
 
+    /// Why a request that is not pending cannot be decided. One whose candidate was shown and then taken back is stale.
+    pub(super) async fn not_pending(&mut self, r: &Request, digest: &str) -> Result<StoreError, StoreError> {
+        let shown: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM candidate WHERE digest = $1 AND request_id = $2")
+            .bind(digest)
+            .bind(r.id.to_string())
+            .fetch_one(&mut self.conn)
+            .await?;
+        Ok(if r.status == RequestStatus::Resolving && shown > 0 {
+            let why = "another request of its task was approved since it was shown, and it is resolved again";
+            StoreError::conflict("request_stale", format!("{}: {why}", r.id))
+        } else {
+            StoreError::conflict("request_not_pending", format!("{} is {}; it cannot be decided", r.id, r.status))
+        })
+    }
+
     /// Takes back the shown candidates of the task's other requests.
     pub(super) async fn requests_make_stale(&mut self, approved: &Request) -> Result<(), StoreError> {
         let rows = sqlx::query("SELECT * FROM request WHERE task_id = $1 AND status = 'pending' ORDER BY id")

@@ -92,7 +92,12 @@ async fn approving_makes_other_candidates_stale_but_not_questions() {
     review(&store, first, &d1, Verdict::Approve).await.unwrap();
     assert_eq!(store.request_get(second).await.unwrap().status, RequestStatus::Resolving);
     assert_eq!(store.request_get(question.id).await.unwrap().status, RequestStatus::Pending);
-    assert_eq!(code(review(&store, second, &d2, Verdict::Approve).await), "request_not_pending");
+    assert_eq!(
+        code(review(&store, second, &d2, Verdict::Approve).await),
+        "request_stale",
+        "it was shown and taken back"
+    );
+    assert_eq!(code(review(&store, second, &d1, Verdict::Approve).await), "request_not_pending");
     done(&store, move |tx| async move { tx.request_applied(first, "sha256:new").await }.boxed()).await;
     assert_eq!(store.task_get(task).await.unwrap().image.as_deref(), Some("sha256:new"));
     let d3 = show(&store, second, "sha256:new").await;
