@@ -127,8 +127,11 @@ fn upstreams() -> Result<Vec<UpstreamConfig>> {
     if let Some(url) = var("OLLAMA_URL") {
         found.push(upstream("ollama", UpstreamKind::Ollama, &url, None));
     }
-    for (name, url) in env::vars() {
+    // Other programs' variables need not be text.
+    let texts = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in texts {
         let Some(id) = name.strip_prefix("TASKFORGE_UPSTREAM_").and_then(|n| n.strip_suffix("_URL")) else { continue };
+        let Some(url) = var(&name) else { continue };
         let lower = id.to_ascii_lowercase().replace('_', "-");
         if lower.is_empty() || found.iter().any(|u| u.name == lower) {
             bail!("{name} names the provider {lower:?}, which is empty or already there");
