@@ -39,7 +39,7 @@ pub use images::ImageRow;
 pub use intents::{Intent, IntentKind, IntentRow};
 pub use iterations::{Iteration, IterationStart};
 pub use messages::Message;
-pub use requests::NewRequest;
+pub use requests::{NewRequest, RequestFilter, RequestPage};
 pub use runs::Run;
 
 pub use tasks::{NewTask, TaskFilter, TaskPage};
