@@ -2,7 +2,7 @@
 
 use crate::{Durability, Store, StoreError, Tx};
 use futures::{FutureExt, future::BoxFuture};
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 use std::{any::Any, panic::AssertUnwindSafe};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -64,13 +64,14 @@ impl Store {
 pub(crate) async fn run(mut tx: Tx, mut queue: mpsc::Receiver<Job>, changed: watch::Sender<u64>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        commit_batch(&mut tx, &mut batch).await;
-        let count = tx.leaf_count();
-        changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
+        commit_batch(&mut tx, &mut batch, &changed).await;
+    }
+    if let Err(e) = tx.conn.close().await {
+        tracing::warn!(error = %e, "the database was not closed well");
     }
 }
 
-async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) {
+async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>, changed: &watch::Sender<u64>) {
     let durability = batch.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
     let before = tx.leaf_count();
     if let Err(e) = begin(tx, durability).await {
@@ -93,6 +94,9 @@ async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) {
     drop(jobs);
     match tx.conn.execute("COMMIT").await.map_err(StoreError::from) {
         Ok(_) => {
+            // Before the replies: who seals once its write has returned must find its own leaf to seal.
+            let count = tx.leaf_count();
+            changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
             for (reply, value) in done {
                 drop(reply.send(Ok(value)));
             }
