@@ -18,8 +18,10 @@ mod files;
 mod images;
 mod intents;
 mod iterations;
+mod keys;
 mod messages;
 mod policies;
+mod providers;
 mod requests;
 mod runs;
 mod seal;
@@ -38,7 +40,9 @@ pub use files::{InputFile, OutputFile};
 pub use images::ImageRow;
 pub use intents::{Intent, IntentKind, IntentRow};
 pub use iterations::{Iteration, IterationStart};
+pub use keys::{CallerKey, KEY_PREFIX, KeyRing, KeyRow, MAX_KEYS, key_lookup};
 pub use messages::Message;
+pub use providers::{Credentials, MAX_PROVIDERS, ProviderRow, Vault, fingerprint};
 pub use requests::NewRequest;
 pub use runs::Run;
 
@@ -100,6 +104,7 @@ struct Inner {
     log_dir: PathBuf,
     data_dir: PathBuf,
     installation: InstallationId,
+    keys: KeyRing,
     _writer: AbortOnDropHandle<()>,
 }
 
@@ -121,6 +126,8 @@ impl Store {
         sqlx::migrate!("./migrations").run(&read).await?;
         let mut tx = Tx::open(&options, blobs).await?;
         let installation = tx.installation().await?;
+        let keys = KeyRing::default();
+        keys.load(&read).await?;
         let (changed, changes) = watch::channel(tx.leaf_count());
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let task = tokio::spawn(writer::run(tx, queue, changed));
@@ -132,6 +139,7 @@ impl Store {
             log_dir: data_dir.join("audit"),
             data_dir: data_dir.to_owned(),
             installation,
+            keys,
             _writer: AbortOnDropHandle::new(task),
         }));
         store.reserve_restore()?;
