@@ -57,7 +57,7 @@ where
         Ok(read) => read,
         Err(refusal) => {
             let asked = begin::Asked::unread(ingress, &parts.headers);
-            return begin::refuse(&who, asked, refusal).await.reply_in(format);
+            return begin::refuse(&who, &asked, refusal).await.reply_in(format);
         }
     };
     fail::fail_point!("gateway.call.before_begun");

@@ -6,7 +6,7 @@ use super::{
     ingress::Ingress,
     judge,
     open::{Attempt, Open},
-    prepare::{Carries, Prepared, prepare},
+    prepare::{Carries, Prepared},
     undisturbed,
     who::{Identity, Who},
 };
