@@ -17,6 +17,8 @@ use crate::{
     resilience::{Permit, Retries},
 };
 use bytes::Bytes;
+use domain::ids::TaskId;
+use futures::FutureExt;
 use hyper::{HeaderMap, StatusCode};
 use llm::Splice;
 use serde_json::Value;
@@ -188,9 +190,27 @@ async fn begin_sandbox(asking: &Asking) -> Result<(CallRef, Chosen), Refusal> {
     match (begun, verdict) {
         (Err(e), _) => Err(unwritable(who, &e)),
         (Ok(Recorded::Sent(call)), Some(Ok(chosen))) => Ok((call, chosen)),
-        (Ok(Recorded::Refused(..)), Some(Err(refusal))) => Err(refusal),
+        (Ok(Recorded::Refused(..)), Some(Err(refusal))) => {
+            if refusal.code == judge::TOOLS_MISSING {
+                tools_missing(who, sandbox.task).await?;
+            }
+            Err(refusal)
+        }
         (Ok(_), _) => Err(Refusal::log_unwritable()),
     }
+}
+
+/// Fails the run whose agent does not know our tools.
+async fn tools_missing(who: &Who, task: TaskId) -> Result<(), Refusal> {
+    let shared = who.shared();
+    let written = shared.store.write(shared.config.call_durability, move |tx| {
+        async move {
+            let context = tx.call_context(task).await?;
+            tx.call_tools_missing(&context, judge::TOOLS_MISSING).await
+        }
+        .boxed()
+    });
+    written.await.map_err(|e| unwritable(who, &e))
 }
 
 impl Asking {
