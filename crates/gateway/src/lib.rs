@@ -19,6 +19,7 @@ mod config;
 mod error;
 mod events;
 mod mcp;
+pub mod prices;
 mod proxy;
 mod rate;
 mod reply;
