@@ -14,6 +14,7 @@
 //! Every task is owned by the gateway's tracker; closing a sandbox cancels what belongs to it.
 
 mod body;
+pub mod budget;
 mod client;
 mod config;
 mod error;
