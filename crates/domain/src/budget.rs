@@ -108,6 +108,19 @@ impl Amounts {
     }
 }
 
+/// What was used in each span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spent {
+    /// The time whose day and month are meant, Unix milliseconds.
+    pub at_ms: i64,
+    /// For good.
+    pub total: Amounts,
+    /// In the UTC day.
+    pub day: Amounts,
+    /// In the UTC month.
+    pub month: Amounts,
+}
+
 impl fmt::Display for Amounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all: Vec<String> = Unit::ALL.iter().map(|u| u.show(self.get(*u))).collect();
@@ -127,6 +140,21 @@ impl Budget {
     /// Whether nothing is limited.
     pub const fn is_unlimited(&self) -> bool {
         self.tokens.is_none() && self.micro_usd.is_none() && self.calls.is_none()
+    }
+
+    /// Says what is out of bounds, or nothing: a budget limits something, and each limit is a positive number.
+    pub fn check(&self) -> Result<(), String> {
+        if self.is_unlimited() {
+            return Err("it limits nothing; set tokens, micro_usd or calls".to_owned());
+        }
+        for unit in Unit::ALL {
+            if let Some(limit) = self.limit(unit)
+                && (limit == 0 || i64::try_from(limit).is_err())
+            {
+                return Err(format!("{limit} is not between 1 and {}", i64::MAX));
+            }
+        }
+        Ok(())
     }
 
     /// The limit of a unit, if it has one.

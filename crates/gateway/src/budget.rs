@@ -32,24 +32,30 @@
 //!     price,
 //!     service_tier: None,
 //! };
-//! let reservation = match account.reserve(&budget, &estimate, now_ms) {
+//! let mut reservation = match account.reserve(&budget, &estimate, now_ms) {
 //!     Ok(reservation) => reservation, // `reservation.held()` goes into the begun record
 //!     Err(Refused::Held(_)) => return None, // 429, Retry-After: calls under way hold the rest
 //!     Err(Refused::OverBudget(_) | Refused::PriceUnknown) => return None, // 429 without a retry; a task asks for more
 //! };
-//! // … the call; if nothing left the gateway: `reservation.release()`
+//! // … the begun record, with `reservation.held()`. Dropped before `sent` (a refusal, a log that cannot be written) it is
+//! // given back; dropped after it (a panic, an aborted task) it counts in full.
+//! reservation.sent();
+//! // … the call
 //! let used = TokenUse { input: 1200, output: 80, ..TokenUse::default() };
 //! reservation.settle(Actual { tokens: Some(1280), micro_usd: price.and_then(|p| p.cost(&used, None)) });
 //! # Some(()) }
 //! ```
 
 mod account;
+pub(crate) mod ask;
 mod estimate;
 #[cfg(test)]
 mod tests;
 
 pub use account::{Account, Reservation};
 pub use estimate::{Actual, Estimate, MIN_OPEN_OUTPUT, OPEN_OUTPUT, OutputBound, estimate_tokens};
+
+pub use domain::budget::Spent;
 
 use domain::{
     budget::{Amounts, Unit, Window},
@@ -68,19 +74,6 @@ pub enum Scope {
     Task(TaskId),
     /// A caller's key's.
     Key(KeyId),
-}
-
-/// What was used before this process, by the store's records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spent {
-    /// The time at which the spans of `day` and `month` were taken, Unix milliseconds.
-    pub at_ms: i64,
-    /// For good.
-    pub total: Amounts,
-    /// In the UTC day of `at_ms`.
-    pub day: Amounts,
-    /// In the UTC month of `at_ms`.
-    pub month: Amounts,
 }
 
 /// What a budget has no room for.

@@ -40,9 +40,18 @@ pub(crate) async fn chat(sandbox: &Arc<Sandbox>, request: Request<Incoming>) -> 
         Err(refusal) => return refusal.reply(),
     };
     fail::fail_point!("gateway.call.after_begun");
-    let Begun { call, upstream, body, strip_usage } = begun;
+    let Begun { call, upstream, body, strip_usage, reservation } = begun;
     let (head, answered) = oneshot::channel();
-    let call = Call { call, upstream, body, strip_usage, headers: parts.headers, held, started };
+    let call = Call {
+        call,
+        upstream,
+        body,
+        strip_usage,
+        headers: parts.headers,
+        held,
+        started,
+        reservation: Some(reservation),
+    };
     sandbox.shared.tracker.spawn(drive::drive(Arc::clone(sandbox), call, head));
     answered.await.unwrap_or_else(|_| {
         Refusal::new(StatusCode::BAD_GATEWAY, "interrupted", "the call was interrupted; try again")

@@ -123,6 +123,10 @@ impl Refusal {
         if let Some(seconds) = self.retry_after_s {
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // Clients of OpenAI's and Anthropic's APIs try a 429 again by themselves, unless they are told not to.
+        if self.code == crate::budget::ask::EXCEEDED {
+            reply.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+        }
         reply
     }
 }

@@ -1,10 +1,15 @@
 //! One sandbox as the gateway sees it, and what all of them share.
 
-use crate::{Config, Upstreams, body::Memory, rate::Bucket};
+use crate::{
+    Config, Upstreams,
+    body::Memory,
+    budget::{Account, Ledger, Scope},
+    rate::Bucket,
+};
 use domain::ids::TaskId;
 use std::sync::{Arc, atomic::AtomicBool};
-use store::Store;
-use tokio::sync::Mutex;
+use store::{Store, StoreError};
+use tokio::sync::{Mutex, OnceCell};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// MCP tool calls of a sandbox: at once, and per second after that.
@@ -18,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) upstreams: Upstreams,
     pub(crate) tracker: TaskTracker,
+    pub(crate) ledger: Ledger,
 }
 
 /// One sandbox.
@@ -34,6 +40,8 @@ pub(crate) struct Sandbox {
     pub(crate) asking: Mutex<()>,
     pub(crate) tool_calls: Bucket,
     pub(crate) events: Bucket,
+    /// What its task has used of models; loaded with its first call.
+    account: OnceCell<Arc<Account>>,
 }
 
 impl Sandbox {
@@ -48,6 +56,13 @@ impl Sandbox {
             asking: Mutex::new(()),
             tool_calls: Bucket::new(TOOL_CALLS.0, TOOL_CALLS.1),
             events: Bucket::new(EVENTS.0, EVENTS.1),
+            account: OnceCell::new(),
         }
+    }
+
+    /// The account of its task.
+    pub(crate) async fn account(&self) -> Result<&Arc<Account>, StoreError> {
+        let load = || self.shared.store.task_spent(self.task);
+        self.account.get_or_try_init(|| self.shared.ledger.account(Scope::Task(self.task), load)).await
     }
 }

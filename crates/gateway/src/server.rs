@@ -4,7 +4,9 @@
 //! supervisor inside holds and retries its connections meanwhile. Closing ends what belongs to the sandbox.
 
 use crate::{
-    Config, GatewayError, Upstreams, routes,
+    Config, GatewayError, Upstreams,
+    budget::Ledger,
+    routes,
     sandbox::{Sandbox, Shared},
     socket,
 };
@@ -57,7 +59,7 @@ pub struct Socket {
 impl Gateway {
     /// A gateway without open sandboxes.
     pub fn new(config: Config, store: Store, upstreams: Upstreams) -> Self {
-        let shared = Arc::new(Shared { config, store, upstreams, tracker: TaskTracker::new() });
+        let shared = Arc::new(Shared { config, store, upstreams, tracker: TaskTracker::new(), ledger: Ledger::new() });
         Self(Arc::new(Inner { shared, open: Mutex::default(), cancel: CancellationToken::new() }))
     }
 
@@ -103,6 +105,7 @@ impl Gateway {
     pub async fn close(&self, task: TaskId) {
         let Some(open) = self.0.open.lock().await.remove(&task) else { return };
         open.cancel.cancel();
+        self.0.shared.ledger.tidy();
         if let Err(e) = socket::remove(&open.folder) {
             tracing::warn!(task.id = %task, error = %e, "a socket could not be removed");
         }

@@ -24,16 +24,25 @@ pub struct Account {
     spans: Mutex<[Span; 3]>,
 }
 
-/// What a call may use. Settle it, or give it back; dropped, it counts in full, since the call may have arrived.
+/// What a call may use. Dropped before the call is [sent](Reservation::sent) it is given back; dropped after that it
+/// counts in full, since the call may have arrived.
 #[derive(Debug)]
-#[must_use = "a dropped reservation counts as spent"]
+#[must_use = "it holds only as long as it lives"]
 pub struct Reservation {
     account: Arc<Account>,
     indices: [i64; 3],
     held: Amounts,
     output_tokens: u64,
     shortened: bool,
-    open: bool,
+    state: State,
+}
+
+/// What a dropped reservation means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Held,
+    Sent,
+    Closed,
 }
 
 const fn place(window: Window) -> usize {
@@ -118,7 +127,7 @@ impl Account {
             held,
             output_tokens,
             shortened: output_tokens < most,
-            open: true,
+            state: State::Held,
         })
     }
 
@@ -200,14 +209,16 @@ impl Reservation {
         self.finish(&spent);
     }
 
-    /// Nothing of the call left the gateway: all of it is given back.
-    pub fn release(mut self) {
-        self.finish(&Amounts::default());
+    /// The record of the call's beginning is written and it leaves now: from here on it counts.
+    pub fn sent(&mut self) {
+        if self.state == State::Held {
+            self.state = State::Sent;
+        }
     }
 
     fn finish(&mut self, spent: &Amounts) {
-        if self.open {
-            self.open = false;
+        if self.state != State::Closed {
+            self.state = State::Closed;
             self.account.close(self.indices, &self.held, spent);
         }
     }
@@ -215,8 +226,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let held = self.held;
-        self.finish(&held);
+        let spent = if self.state == State::Sent { self.held } else { Amounts::default() };
+        self.finish(&spent);
     }
 }
 

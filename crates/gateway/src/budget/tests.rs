@@ -38,9 +38,13 @@ fn what_is_reserved_counts_until_it_is_settled() {
     first.settle(Actual { tokens: Some(150), micro_usd: None });
     let second = a.reserve(&b, &plain(100, 500), NOON).unwrap();
     assert_eq!(unit(a.reserve(&b, &plain(1, 1), NOON).unwrap_err()), (Unit::Calls, false));
-    second.release();
+    drop(second);
     assert_eq!(a.spent(Window::Total, NOON), Amounts { tokens: 150, micro_usd: 0, calls: 1 });
     drop(a.reserve(&b, &plain(100, 500), NOON).unwrap());
+    assert_eq!(a.spent(Window::Total, NOON).tokens, 150, "nothing of it left");
+    let mut lost = a.reserve(&b, &plain(100, 500), NOON).unwrap();
+    lost.sent();
+    drop(lost);
     assert_eq!(a.spent(Window::Total, NOON).tokens, 750, "a lost one counts in full");
     let refused = a.reserve(&b, &plain(1, 1), NOON).unwrap_err();
     assert_eq!(unit(refused), (Unit::Calls, true));
@@ -91,17 +95,17 @@ fn an_answer_without_a_limit_gets_what_is_left() {
     let open = Estimate { output: OutputBound::Open, ..plain(1000, 0) };
     let wide = a.reserve(&budget("100000 tokens"), &open, NOON).unwrap();
     assert_eq!((wide.output_tokens(), wide.limit_to_set()), (OPEN_OUTPUT, None));
-    wide.release();
+    drop(wide);
     let narrow = a.reserve(&budget("5000 tokens"), &open, NOON).unwrap();
     assert_eq!(narrow.limit_to_set(), Some(4000));
-    narrow.release();
+    drop(narrow);
     assert!(a.reserve(&budget("2000 tokens"), &open, NOON).is_err(), "less than the least");
     let table = PriceTable::bundled().unwrap();
     let price = table.price("openai", "openai", "gpt-4o");
     let r = a.reserve(&budget("0.1 USD"), &Estimate { price, ..open }, NOON).unwrap();
     assert_eq!(r.output_tokens(), 9_750, "0.1 dollars less 1000 tokens at 2.5, at 10 dollars per million");
     assert_eq!(r.held().micro_usd, 100_000);
-    r.release();
+    drop(r);
 }
 
 #[tokio::test]
@@ -218,11 +222,12 @@ proptest! {
                     total = total.plus(&Amounts { tokens: sum, micro_usd: cost, calls: 1 });
                     r.settle(Actual { tokens: Some(sum), micro_usd: Some(cost) });
                 },
-                Act::Lose { which } => if let Some((r, _)) = pick(which, &mut out) {
+                Act::Lose { which } => if let Some((mut r, _)) = pick(which, &mut out) {
+                    r.sent();
                     total = total.plus(&r.held());
                     drop(r);
                 },
-                Act::Release { which } => if let Some((r, _)) = pick(which, &mut out) { r.release() },
+                Act::Release { which } => if let Some((r, _)) = pick(which, &mut out) { drop(r) },
                 Act::Pass { hours } => now += hours * HOUR,
             }
             let spent = a.spent(window, now);

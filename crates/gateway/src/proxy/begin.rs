@@ -1,7 +1,12 @@
 //! The beginning of a call: judged and recorded in one transaction, before its first byte leaves.
 
 use super::judge::{TOOLS_MISSING, judge};
-use crate::{reply::Refusal, sandbox::Sandbox, upstreams::Upstream};
+use crate::{
+    budget::{Account, Estimate, OutputBound, OverBudget, Refused, Reservation, ask, estimate_tokens},
+    reply::Refusal,
+    sandbox::Sandbox,
+    upstreams::Upstream,
+};
 use bytes::Bytes;
 use futures::FutureExt;
 use hyper::{
@@ -15,7 +20,7 @@ use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering},
 };
-use store::{CallRef, Durability, NewCall, SeenResult, StoreError, Tx};
+use store::{CallContext, CallRef, Durability, NewCall, SeenResult, StoreError, Tx};
 
 /// Headers whose values are recorded.
 const KEPT_HEADERS: [HeaderName; 4] =
@@ -57,12 +62,21 @@ pub(super) struct Begun {
     pub(super) body: Bytes,
     /// Whether the closing token counts of a stream are ours alone to see.
     pub(super) strip_usage: bool,
+    /// What it may use of the task's budget.
+    pub(super) reservation: Reservation,
 }
 
 /// How the transaction ended.
 enum Judged {
-    Sent { call: CallRef, model: String, upstream: Arc<Upstream> },
+    Sent {
+        call: CallRef,
+        model: String,
+        upstream: Arc<Upstream>,
+        reservation: Reservation,
+    },
     Refused(Refusal),
+    /// No room in the budget of the task, for a call of this iteration.
+    OverBudget(Refusal, OverBudget, u32),
 }
 
 impl Asked {
@@ -88,10 +102,16 @@ impl Asked {
 pub(super) async fn begin(sandbox: &Arc<Sandbox>, asked: Asked) -> Result<Begun, Refusal> {
     let asked = Arc::new(asked);
     let (inside, owner) = (Arc::clone(&asked), Arc::clone(sandbox));
+    let account = Arc::clone(sandbox.account().await.map_err(|e| unwritable(sandbox, &e))?);
     let durability = sandbox.shared.config.call_durability;
-    let judged = sandbox.shared.store.write(durability, move |tx| begin_in(tx, owner, inside).boxed()).await;
-    let (call, upstream, model) = match judged {
-        Ok(Judged::Sent { call, model, upstream }) => (call, upstream, model),
+    let judged = sandbox.shared.store.write(durability, move |tx| begin_in(tx, owner, inside, account).boxed()).await;
+    let (call, upstream, model, mut reservation) = match judged {
+        Ok(Judged::Sent { call, model, upstream, reservation }) => (call, upstream, model, reservation),
+        Ok(Judged::OverBudget(refusal, over, iteration)) => {
+            let shared = &sandbox.shared;
+            ask::ask_for_more(&shared.store, sandbox.task, iteration, &over, shared.config.request_ttl).await;
+            return Err(refusal);
+        }
         Ok(Judged::Refused(refusal)) => return Err(refusal),
         Err(e) => return Err(unwritable(sandbox, &e)),
     };
@@ -102,7 +122,8 @@ pub(super) async fn begin(sandbox: &Arc<Sandbox>, asked: Asked) -> Result<Begun,
     } else {
         Bytes::from(view.splice.rewrite(&asked.body, &model, true))
     };
-    Ok(Begun { call, upstream, body, strip_usage })
+    reservation.sent();
+    Ok(Begun { call, upstream, body, strip_usage, reservation })
 }
 
 /// Records a refusal of a call whose body was not read to its end.
@@ -120,7 +141,12 @@ pub(super) async fn refuse_unread(sandbox: &Arc<Sandbox>, headers: &HeaderMap, r
     written.await.map_or_else(|e| unwritable(sandbox, &e), |()| refusal)
 }
 
-async fn begin_in(tx: &mut Tx, sandbox: Arc<Sandbox>, asked: Arc<Asked>) -> Result<Judged, StoreError> {
+async fn begin_in(
+    tx: &mut Tx,
+    sandbox: Arc<Sandbox>,
+    asked: Arc<Asked>,
+    account: Arc<Account>,
+) -> Result<Judged, StoreError> {
     let context = tx.call_context(sandbox.task).await?;
     let judged =
         asked.view.as_ref().map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone())).and_then(
@@ -141,6 +167,18 @@ async fn begin_in(tx: &mut Tx, sandbox: Arc<Sandbox>, asked: Arc<Asked>) -> Resu
             return Ok(Judged::Refused(refusal));
         }
     };
+    let reservation = match reserve(&account, &context, &asked.body) {
+        Ok(reservation) => reservation,
+        Err(refused) => {
+            let refusal = ask::refusal(&refused, true);
+            let error = (refusal.code, refusal.message.as_str());
+            tx.call_refuse(&context, asked.new_call(), refusal.status.as_u16(), error).await?;
+            return Ok(match (refused, context.iteration) {
+                (Refused::OverBudget(over), Some(iteration)) => Judged::OverBudget(refusal, over, iteration),
+                _ => Judged::Refused(refusal),
+            });
+        }
+    };
     let call = tx.call_begin(&context, asked.new_call(), &upstream.name, model).await?;
     if sandbox.unanswered.load(Ordering::Relaxed) {
         let seen: Vec<_> = view
@@ -151,7 +189,14 @@ async fn begin_in(tx: &mut Tx, sandbox: Arc<Sandbox>, asked: Arc<Asked>) -> Resu
         // Set here, where the one writer keeps the order: an answer recorded later sets it again.
         sandbox.unanswered.store(tx.tool_results_insert(&call, &seen).await?, Ordering::Relaxed);
     }
-    Ok(Judged::Sent { call, model: model.to_owned(), upstream })
+    Ok(Judged::Sent { call, model: model.to_owned(), upstream, reservation })
+}
+
+fn reserve(account: &Arc<Account>, context: &CallContext, body: &[u8]) -> Result<Reservation, Refused> {
+    let budget = context.policy.budget.unwrap_or_default();
+    let estimate =
+        Estimate { input_tokens: estimate_tokens(body), output: OutputBound::Open, price: None, service_tier: None };
+    account.reserve(&budget, &estimate, store::now().as_millisecond())
 }
 
 fn unconfigured(name: &str) -> Refusal {

@@ -3,6 +3,7 @@
 use super::upstream;
 use crate::{
     body::Held,
+    budget::{Actual, Reservation},
     reply::{BrokenOff, Refusal, Reply, ReplyBody},
     sandbox::Sandbox,
     secret::Masker,
@@ -43,6 +44,8 @@ pub(super) struct Call {
     /// What the request takes in memory; grows with the answer.
     pub(super) held: Held,
     pub(super) started: Instant,
+    /// What it may use of the task's budget; settled with its end.
+    pub(super) reservation: Option<Reservation>,
 }
 
 /// Why a call did not end well.
@@ -73,7 +76,7 @@ struct Arrived {
 }
 
 /// Runs a begun call to its end.
-pub(super) async fn drive(sandbox: Arc<Sandbox>, call: Call, mut head: oneshot::Sender<Reply>) {
+pub(super) async fn drive(sandbox: Arc<Sandbox>, mut call: Call, mut head: oneshot::Sender<Reply>) {
     let sent = tokio::select! {
         biased;
         () = sandbox.cancel.cancelled() => Err(closed()),
@@ -90,7 +93,7 @@ pub(super) async fn drive(sandbox: Arc<Sandbox>, call: Call, mut head: oneshot::
                 answer: Answer::default(),
             };
             let refusal = Refusal::new(failure.http, failure.code, failure.message.clone());
-            let written = end(&sandbox, &call, arrived, Some(failure)).await;
+            let written = end(&sandbox, &mut call, arrived, Some(failure)).await;
             let refusal = if written.is_ok() { refusal } else { Refusal::log_unwritable() };
             // A client that has gone needs no answer.
             return drop(head.send(refusal.reply()));
@@ -159,7 +162,7 @@ async fn pump(
     let arrived = flow.arrived(head.status);
     let failure = failure.or_else(|| judge_end(&arrived, streamed));
     let whole = failure.as_ref().is_none_or(Failure::is_whole);
-    let written = end(sandbox, &call, arrived, failure).await;
+    let written = end(sandbox, &mut call, arrived, failure).await;
     let ending = if whole && written.is_ok() { Ok(last) } else { Err(BrokenOff) };
     if !ending.as_ref().is_ok_and(Bytes::is_empty) {
         // A sandbox that went away at the very end misses nothing that is not recorded.
@@ -290,12 +293,15 @@ fn judge_end(arrived: &Arrived, streamed: bool) -> Option<Failure> {
 }
 
 /// Records the end of a call with all that arrived.
-async fn end(sandbox: &Sandbox, call: &Call, arrived: Arrived, failure: Option<Failure>) -> Result<(), StoreError> {
+async fn end(sandbox: &Sandbox, call: &mut Call, arrived: Arrived, failure: Option<Failure>) -> Result<(), StoreError> {
     fail::fail_point!("gateway.call.before_ended");
     let reference = call.call.clone();
     let total_ms = millis(call.started.elapsed());
     let unanswered = Arc::clone(&sandbox.unanswered);
     let needles = call.upstream.needles.clone();
+    if let Some(reservation) = call.reservation.take() {
+        reservation.settle(actual(&arrived));
+    }
     // What was cut off was never whole, so nothing of it was carried out.
     let whole = failure.as_ref().is_none_or(Failure::is_whole);
     let durability = sandbox.shared.config.call_durability;
@@ -340,6 +346,18 @@ async fn end(sandbox: &Sandbox, call: &Call, arrived: Arrived, failure: Option<F
     }
     fail::fail_point!("gateway.call.after_ended");
     written
+}
+
+/// What a call used, as far as the provider said so. An error answer is not billed.
+fn actual(arrived: &Arrived) -> Actual {
+    let usage = arrived.answer.usage;
+    match (arrived.http_status, usage.prompt, usage.completion) {
+        (Some(status), None, None) if !status.is_success() => Actual::NOTHING,
+        (_, Some(prompt), Some(completion)) => {
+            Actual { tokens: Some(prompt.saturating_add(completion)), micro_usd: None }
+        }
+        (_, _, _) => Actual::default(),
+    }
 }
 
 /// Reads what is left of an answer, so that its connection goes back to the pool instead of being closed.
