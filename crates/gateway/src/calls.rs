@@ -29,6 +29,7 @@ mod live;
 mod open;
 mod prepare;
 mod send;
+mod spend;
 mod stream;
 mod who;
 

@@ -37,8 +37,11 @@ pub(super) async fn pass(begun: Begun, response: Response<Incoming>) -> Reply {
 
 fn stream(begun: Begun, status: StatusCode, answer: &HeaderMap, body: Incoming, streamed: bool) -> Reply {
     let meta = begun.meta();
-    let Begun { open, prepared, .. } = begun;
+    let Begun { mut open, prepared, .. } = begun;
     let same = prepared.is_same();
+    if same && !streamed {
+        open.attempt.received.hold_whole();
+    }
     let work = if same {
         let reader = streamed.then(|| StreamReader::new(prepared.format).ok()).flatten();
         let filter = (streamed && prepared.strip_usage).then(UsageFilter::default);

@@ -1,6 +1,11 @@
 //! From a client's request to the request of a provider.
 
-use super::{begin::{Asked, View}, headers, ingress::Ingress};
+use super::{
+    begin::{Asked, View},
+    headers,
+    ingress::Ingress,
+    spend,
+};
 use crate::{
     providers::{Operation, Target},
     reply::Refusal,
@@ -41,13 +46,14 @@ enum Back {
 /// Reasoning that an earlier answer had, by tool-call id.
 pub(super) type Carries = std::collections::HashMap<String, Vec<u8>>;
 
-/// Makes the request for one target.
+/// Makes the request for one target; `limit` is put on its answer, where it has none.
 pub(super) fn prepare(
     asked: &Asked,
     view: &View,
     target: &Target,
     client: &HeaderMap,
     carries: &Carries,
+    limit: Option<u64>,
 ) -> Result<Prepared, Refusal> {
     let provider = &target.provider;
     let ingress = asked.ingress;
@@ -64,15 +70,21 @@ pub(super) fn prepare(
         (false, _) => Back::Translated,
     };
     let strip_usage = same && format == Format::Chat && view.stream && !view.wants_usage;
+    let limited = |body: Vec<u8>| match limit {
+        Some(tokens) => spend::with_limit(ingress, &body, tokens).unwrap_or(body),
+        None => body,
+    };
     let (body, unchanged, losses) = if same {
-        if view.model == target.model && !strip_usage {
+        if view.model == target.model && !strip_usage && limit.is_none() {
             (asked.body.clone(), true, Vec::new())
         } else {
-            (Bytes::from(view.rewrite(&asked.body, &target.model)), false, Vec::new())
+            (Bytes::from(limited(view.rewrite(&asked.body, &target.model))), false, Vec::new())
         }
     } else {
         let carry = |id: &str| carries.get(id).cloned();
-        let translated = llm::translate_request(ingress.format(), format, &asked.body, &target.model, &carry)
+        let with_limit = limit.and_then(|tokens| spend::with_limit(ingress, &asked.body, tokens));
+        let body = with_limit.as_deref().unwrap_or(&asked.body);
+        let translated = llm::translate_request(ingress.format(), format, body, &target.model, &carry)
             .map_err(|e| cannot_carry(&e))?;
         (Bytes::from(translated.body), false, translated.losses)
     };

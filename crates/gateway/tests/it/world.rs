@@ -140,6 +140,7 @@ pub(crate) async fn running_task(store: &Store, agent: Agent, model: &str) -> (T
         agent,
         limits: Limits::default(),
         max_iterations: 5,
+        budget: None,
         files: Vec::new(),
     };
     let made = store.write(Durability::Process, move |tx| {
