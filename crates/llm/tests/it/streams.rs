@@ -58,7 +58,7 @@ fn every_split_gives_the_same_stream() {
         let bytes = run(fixture.format, target, body.chunks(1)).out;
         assert_eq!(bytes, whole, "{} to {target} byte by byte", fixture.name);
         // Two pieces at every place of a short stream, and at some of a long one.
-        for at in (0..body.len()).step_by(1 + body.len() / 2000) {
+        for at in (0..body.len()).step_by(1 + body.len() / 150) {
             let split = run(fixture.format, target, [&body[..at], &body[at..]]).out;
             assert_eq!(split, whole, "{} to {target} split at {at}", fixture.name);
         }
@@ -69,7 +69,7 @@ fn every_split_gives_the_same_stream() {
 fn a_cut_ends_with_an_error_and_never_with_a_false_end() {
     for (fixture, target) in cells() {
         let body = fixture.body.as_slice();
-        for at in (0..body.len()).step_by(1 + body.len() / 500) {
+        for at in (0..body.len()).step_by(1 + body.len() / 150) {
             let mut translator = StreamTranslator::new(fixture.format, target, meta()).unwrap();
             let mut out = Vec::new();
             translator.feed(&body[..at], &mut out);
