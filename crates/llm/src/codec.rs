@@ -3,6 +3,7 @@
 use crate::{
     ApiError, Format, Losses, StreamMeta, TranslateError, chat,
     ir::{Event, Request, Response},
+    responses,
 };
 
 /// Turns the bytes of a provider's stream into events, in whatever pieces they arrive.
@@ -35,7 +36,8 @@ fn no_way(format: Format, what: &str) -> TranslateError {
 pub(crate) fn parse_request(format: Format, body: &[u8], losses: &mut Losses) -> Result<Request, TranslateError> {
     match format {
         Format::Chat => chat::parse_request(body, losses),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "requests")),
+        Format::Responses => responses::parse_request(body, losses),
+        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "requests")),
     }
 }
 
@@ -48,7 +50,8 @@ pub(crate) fn render_request(
 ) -> Result<Vec<u8>, TranslateError> {
     match format {
         Format::Chat => chat::render_request(request, model, losses),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
+        Format::Responses => responses::render_request(request, model, losses),
+        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
     }
 }
 
@@ -56,7 +59,8 @@ pub(crate) fn render_request(
 pub(crate) fn parse_response(format: Format, body: &[u8], losses: &mut Losses) -> Result<Response, TranslateError> {
     match format {
         Format::Chat => chat::parse_response(body, losses),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
+        Format::Responses => responses::parse_response(body, losses),
+        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
     }
 }
 
@@ -69,7 +73,8 @@ pub(crate) fn render_response(
 ) -> Result<Vec<u8>, TranslateError> {
     match format {
         Format::Chat => Ok(chat::render_response(response, meta, losses)),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "answers")),
+        Format::Responses => Ok(responses::render_response(response, meta, losses)),
+        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "answers")),
     }
 }
 
@@ -77,7 +82,8 @@ pub(crate) fn render_response(
 pub(crate) fn decoder(format: Format, id: &str) -> Result<Box<dyn Decoder>, TranslateError> {
     match format {
         Format::Chat => Ok(Box::new(chat::Decoder::new(id))),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Responses => Ok(Box::<responses::Decoder>::default()),
+        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
     }
 }
 
@@ -85,7 +91,8 @@ pub(crate) fn decoder(format: Format, id: &str) -> Result<Box<dyn Decoder>, Tran
 pub(crate) fn encoder(format: Format, meta: StreamMeta) -> Result<Box<dyn Encoder>, TranslateError> {
     match format {
         Format::Chat => Ok(Box::new(chat::Encoder::new(meta))),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Responses => Ok(Box::new(responses::Encoder::new(meta))),
+        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
     }
 }
 
@@ -102,7 +109,8 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
     let mut out = Vec::new();
     match format {
         Format::Chat => chat::write_stream_error(error, &mut out),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => {
+        Format::Responses => responses::write_stream_error(error, 0, &mut out),
+        Format::Messages | Format::Gemini | Format::Ollama => {
             chat::write_stream_error(error, &mut out);
         }
     }

@@ -1,9 +1,11 @@
 //! Calls from one format to another.
 
 use crate::{
-    Answer, Format, Loss, Losses, StreamMeta, TranslateError,
+    Answer, ApiError, Format, Loss, Losses, StreamMeta, TranslateError,
     carry::{self, Carrier},
     codec,
+    responses::Echo,
+    stream::note_losses,
 };
 
 /// A request for a provider.
@@ -13,6 +15,8 @@ pub struct TranslatedRequest {
     pub body: Vec<u8>,
     /// What was left out.
     pub losses: Vec<Loss>,
+    /// What the answer repeats of the request; belongs into [`StreamMeta::echo`].
+    pub echo: Echo,
 }
 
 /// An answer for a client.
@@ -22,6 +26,8 @@ pub struct TranslatedResponse {
     pub body: Vec<u8>,
     /// What was read.
     pub answer: Answer,
+    /// The error that the body is, where the provider answered with one as if all were well; its status is to be used.
+    pub error: Option<ApiError>,
     /// Reasoning to keep for the next turn, by tool-call id.
     pub carries: Vec<(String, Vec<u8>)>,
     /// What was left out.
@@ -43,8 +49,9 @@ pub fn translate_request(
         return Err(TranslateError::unsupported("n", "one answer at a time; ask several times instead"));
     }
     carry::restore(&mut request, carry);
+    let echo = if from == Format::Responses { Echo::of_request(body) } else { Echo::default() };
     let body = codec::render_request(to, &request, model, &mut losses)?;
-    Ok(TranslatedRequest { body, losses: losses.into_vec() })
+    Ok(TranslatedRequest { body, losses: losses.into_vec(), echo })
 }
 
 /// Translates a whole answer.
@@ -61,9 +68,10 @@ pub fn translate_response(
     for event in response.events() {
         answer.observe(&event);
         carrier.observe(&event);
+        note_losses(to, &event, &mut losses);
     }
     let body = codec::render_response(to, &response, meta, &mut losses)?;
-    Ok(TranslatedResponse { body, answer, carries: carrier.take(), losses: losses.into_vec() })
+    Ok(TranslatedResponse { body, answer, error: response.error, carries: carrier.take(), losses: losses.into_vec() })
 }
 
 /// Reads a whole answer that passes through unchanged.
