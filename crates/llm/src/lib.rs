@@ -12,14 +12,21 @@
 //! them, streams and errors. [`Format`] names them.
 
 mod answer;
+mod assemble;
 mod carry;
 pub mod chat;
 mod codec;
+pub mod embeddings;
 mod error;
 mod estimate;
 mod format;
+mod gemini;
+mod ids;
 pub mod ir;
 mod loss;
+pub mod messages;
+pub mod models;
+mod ollama;
 mod openai;
 mod read;
 pub mod sse;

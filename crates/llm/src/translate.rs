@@ -55,7 +55,7 @@ pub fn translate_response(
     meta: &StreamMeta,
 ) -> Result<TranslatedResponse, TranslateError> {
     let mut losses = Losses::default();
-    let response = codec::parse_response(from, body, &mut losses)?;
+    let response = codec::parse_response(from, &meta.id, body, &mut losses)?;
     let mut answer = Answer::default();
     let mut carrier = Carrier::default();
     for event in response.events() {
@@ -72,7 +72,7 @@ pub fn read_answer(format: Format, body: &[u8]) -> Answer {
         return crate::chat::read_answer(body);
     }
     let mut answer = Answer::default();
-    match codec::parse_response(format, body, &mut Losses::default()) {
+    match codec::parse_response(format, "", body, &mut Losses::default()) {
         Ok(response) => response.events().iter().for_each(|event| answer.observe(event)),
         Err(_) => answer.malformed = 1,
     }

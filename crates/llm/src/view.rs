@@ -3,6 +3,7 @@
 //! A call in the format of its provider passes through byte by byte: a rewrite is a splice at the place of a field, so
 //! that unknown fields survive as they were sent. One pass over the body, no tree.
 
+mod messages;
 mod top;
 mod wire;
 
@@ -64,9 +65,8 @@ pub fn view<'a>(format: Format, path: Option<&'a str>, body: &'a [u8]) -> Result
         match format {
             Format::Chat => wire::chat(text),
             Format::Responses => wire::responses(text),
-            Format::Messages | Format::Gemini | Format::Ollama => {
-                Err(serde_json::Error::custom("requests in this format are not taken"))
-            }
+            Format::Messages => messages::messages(text),
+            Format::Gemini | Format::Ollama => Err(serde_json::Error::custom("requests in this format are not taken")),
         }
     };
     read().map_err(|source| RequestError { format, source })
