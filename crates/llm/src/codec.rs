@@ -37,7 +37,8 @@ pub(crate) fn parse_request(format: Format, body: &[u8], losses: &mut Losses) ->
     match format {
         Format::Chat => chat::parse_request(body, losses),
         Format::Messages => messages::parse_request(body, losses),
-        Format::Responses | Format::Gemini | Format::Ollama => Err(no_way(format, "requests")),
+        Format::Gemini => gemini::parse_request(body, losses),
+        Format::Responses | Format::Ollama => Err(no_way(format, "requests")),
     }
 }
 
@@ -83,7 +84,8 @@ pub(crate) fn render_response(
     match format {
         Format::Chat => Ok(chat::render_response(response, meta, losses)),
         Format::Messages => Ok(messages::render_response(response, meta, losses)),
-        Format::Responses | Format::Gemini | Format::Ollama => Err(no_way(format, "answers")),
+        Format::Gemini => Ok(gemini::render_response(response, meta, losses)),
+        Format::Responses | Format::Ollama => Err(no_way(format, "answers")),
     }
 }
 
@@ -103,7 +105,8 @@ pub(crate) fn encoder(format: Format, meta: StreamMeta) -> Result<Box<dyn Encode
     match format {
         Format::Chat => Ok(Box::new(chat::Encoder::new(meta))),
         Format::Messages => Ok(Box::new(messages::Encoder::new(meta))),
-        Format::Responses | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Gemini => Ok(Box::new(gemini::Encoder::new(meta))),
+        Format::Responses | Format::Ollama => Err(no_way(format, "streams")),
     }
 }
 
@@ -123,9 +126,12 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
     match format {
         Format::Chat => chat::write_stream_error(error, &mut out),
         Format::Messages => messages::write_stream_error(error, &mut out),
-        Format::Responses | Format::Gemini | Format::Ollama => {
-            chat::write_stream_error(error, &mut out);
+        Format::Gemini => gemini::write_stream_error(error, &mut out),
+        Format::Ollama => {
+            out = ollama::render_error(error);
+            out.push(b'\n');
         }
+        Format::Responses => chat::write_stream_error(error, &mut out),
     }
     out
 }

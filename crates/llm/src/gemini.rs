@@ -11,13 +11,18 @@
 //!   reasoning that has nothing but its seal, and goes back as an empty text with the signature.
 
 mod decode;
+mod encode;
 mod errors;
 mod generation;
 mod json_stream;
+mod parse;
 mod prompt;
 mod render;
+mod schema;
 mod wire;
 
 pub(crate) use decode::{Decoder, parse_response};
-pub(crate) use errors::{parse_error, render_error};
+pub(crate) use encode::{Encoder, render_response};
+pub(crate) use errors::{parse_error, render_error, write_stream_error};
+pub(crate) use parse::parse_request;
 pub(crate) use render::{render_count, render_request};

@@ -44,5 +44,7 @@ pub use estimate::count_tokens_estimate;
 pub use format::Format;
 pub use loss::{Loss, Losses, MAX_LOSSES, TranslateError};
 pub use stream::{StreamMeta, StreamReader, StreamTranslator};
-pub use translate::{TranslatedRequest, TranslatedResponse, read_answer, translate_request, translate_response};
+pub use translate::{
+    TranslatedRequest, TranslatedResponse, read_answer, translate_gemini_request, translate_request, translate_response,
+};
 pub use view::{RequestError, Splice, ToolResult, View, view};

@@ -81,7 +81,17 @@ fn seconds(duration: &str) -> Option<u64> {
 /// The body of an error for a client.
 pub(crate) fn render_error(error: &ApiError) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut top = write::Object::new(&mut out);
+    write_error(error, &mut out);
+    out
+}
+
+/// The event that ends a stream with an error.
+pub(crate) fn write_stream_error(error: &ApiError, out: &mut Vec<u8>) {
+    write::sse(out, None, |out| write_error(error, out));
+}
+
+fn write_error(error: &ApiError, out: &mut Vec<u8>) {
+    let mut top = write::Object::new(out);
     let mut inner = top.object("error");
     inner.put("code", &error.status);
     inner.put("message", &error.message);
@@ -92,9 +102,6 @@ pub(crate) fn render_error(error: &ApiError) -> Vec<u8> {
         detail.put("@type", "type.googleapis.com/google.rpc.RetryInfo");
         detail.put("retryDelay", &format!("{retry}s"));
     }
-    drop(inner);
-    drop(top);
-    out
 }
 
 fn word(kind: ErrorKind) -> &'static str {

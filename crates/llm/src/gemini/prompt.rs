@@ -13,7 +13,7 @@ type Result<T> = std::result::Result<T, TranslateError>;
 /// From this version on the model refuses a call of a function in the current turn that has no signature.
 const SIGNED_SINCE: u32 = 3;
 /// What Google documents for calls that another model made, and that nobody signed.
-const UNSIGNED: &str = "skip_thought_signature_validator";
+pub(super) const UNSIGNED: &str = "skip_thought_signature_validator";
 
 /// Puts `systemInstruction` and `contents`.
 pub(super) fn put(top: &mut write::Object<'_>, request: &Request, model: &str, losses: &mut Losses) -> Result<()> {
@@ -32,13 +32,13 @@ pub(super) fn put(top: &mut write::Object<'_>, request: &Request, model: &str, l
         for message in run {
             losses.add_if(message.name.is_some(), "messages.name", "Gemini's contents have no name of a speaker");
             for part in &message.parts {
+                if !matches!(part.content, Content::ToolResult(_)) {
+                    writer.put_attachments(&mut parts, &mut turn, losses)?;
+                }
                 writer.put_part(&mut parts, part, &mut turn, losses)?;
             }
         }
-        // What results hold beside text stands after them, where every version reads it.
-        for part in std::mem::take(&mut turn.attachments) {
-            writer.put_part(&mut parts, part, &mut turn, losses)?;
-        }
+        writer.put_attachments(&mut parts, &mut turn, losses)?;
     }
     Ok(())
 }
@@ -53,7 +53,8 @@ struct Writer<'r> {
 #[derive(Default)]
 struct Turn<'r> {
     has_call: bool,
-    attachments: Vec<&'r Part>,
+    /// What results hold beside text, with the call that it answers.
+    attachments: Vec<(&'r str, &'r Part)>,
 }
 
 fn is_system(message: &Message) -> bool {
@@ -147,9 +148,18 @@ impl<'r> Writer<'r> {
             Content::ToolResult(result) => self.put_result(&mut out.object(), result, turn, losses)?,
             Content::Opaque(opaque) if opaque.format == Format::Gemini => out.push(&opaque.value),
             Content::Opaque(opaque) => {
-                let why = format!("a part of the kind {:?} is known to {} alone", opaque.kind, opaque.format.title());
+                let why = format!("a part of the kind `{}` is known to {} alone", opaque.kind, opaque.format.title());
                 return Err(TranslateError::unsupported("messages.content", why));
             }
+        }
+        Ok(())
+    }
+
+    /// What results hold beside text stands after them, where every version reads it.
+    fn put_attachments(&self, out: &mut write::Array<'_>, turn: &mut Turn<'r>, losses: &mut Losses) -> Result<()> {
+        for (call_id, part) in std::mem::take(&mut turn.attachments) {
+            out.object().put("text", &format!("Returned by the tool call {call_id}:"));
+            self.put_part(out, part, turn, losses)?;
         }
         Ok(())
     }
@@ -216,7 +226,7 @@ impl<'r> Writer<'r> {
                 self.put_part(&mut array, part, turn, losses)?;
             }
         } else {
-            turn.attachments.extend(attachments);
+            turn.attachments.extend(attachments.into_iter().map(|part| (call_id.as_str(), part)));
         }
         Ok(())
     }
@@ -253,7 +263,7 @@ fn put_source(part: &mut write::Object<'_>, source: &Source) -> Result<()> {
         }
         Source::Id { origin: Format::Gemini, id } => part.object("fileData").put("fileUri", id),
         Source::Id { origin, .. } => {
-            let why = format!("the file is kept at a provider of {}; send its bytes", origin.title());
+            let why = format!("the file is kept where {} is spoken; send its bytes", origin.title());
             return Err(TranslateError::unsupported("file_id", why));
         }
     }

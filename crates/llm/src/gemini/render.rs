@@ -38,7 +38,8 @@ fn put_request(top: &mut write::Object<'_>, request: &Request, model: &str, loss
         response_format: _,
         sampling: _,
         max_output_tokens: _,
-        n,
+        // More than one is refused before.
+        n: _,
         logprobs: _,
         reasoning: _,
         verbosity,
@@ -49,12 +50,6 @@ fn put_request(top: &mut write::Object<'_>, request: &Request, model: &str, loss
         service_tier,
         store,
     } = request;
-    if n.is_some_and(|n| n > 1) {
-        return Err(TranslateError::unsupported(
-            "n",
-            "several answers to one call are not carried to Gemini; call several times",
-        ));
-    }
     losses.add_if(verbosity.is_some(), "verbosity", "Gemini has no such setting");
     losses.add_if(*store == Some(true), "store", "Gemini keeps no answers for later calls");
     losses.add_if(service_tier.as_deref().is_some_and(|t| t != "auto"), "service_tier", "Gemini has no tiers");
@@ -96,7 +91,7 @@ fn put_tools(
                 return Err(TranslateError::unsupported("tools", why));
             }
             Tool::Opaque(tool) => {
-                let why = format!("`{}` runs at a provider of {}", tool.kind, tool.format.title());
+                let why = format!("`{}` runs at its own provider alone; ask a model there, or leave it out", tool.kind);
                 return Err(TranslateError::unsupported("tools", why));
             }
         };

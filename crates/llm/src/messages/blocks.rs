@@ -41,7 +41,8 @@ fn parse_block(item: Item<'_>, losses: &mut Losses, depth: u8) -> Result<Part> {
         "thinking" => {
             let text: String = block.need("thinking")?;
             let seal = block.string("signature")?.and_then(|s| Seal::read(Format::Messages, &s));
-            Content::Reasoning(Reasoning { texts: vec![text], id: None, seal, redacted: false })
+            let texts = Some(text).filter(|t| !t.is_empty()).into_iter().collect();
+            Content::Reasoning(Reasoning { texts, id: None, seal, redacted: false })
         }
         "redacted_thinking" => {
             let seal = Seal::read(Format::Messages, &block.need::<String>("data")?);

@@ -59,7 +59,7 @@ impl Encoder {
         let usage = Usage { prompt, completion: Some(self.usage.completion.unwrap_or(0)), ..self.usage };
         event(out, "message_start", |data| {
             let mut message = data.object("message");
-            message.put("id", &message_id(id.filter(|i| !i.is_empty()).unwrap_or(&self.meta.id)));
+            message.put("id", &message_id(id, &self.meta.id));
             message.put("type", "message");
             message.put("role", "assistant");
             message.put("model", &self.meta.model);

@@ -89,7 +89,7 @@ fn put_part(out: &mut write::Array<'_>, part: &Part, losses: &mut Losses) -> Res
     }
     if let Content::Opaque(opaque) = content {
         if opaque.format != Format::Messages {
-            let why = format!("a part of the kind {:?} is known to {} alone", opaque.kind, opaque.format.title());
+            let why = format!("a part of the kind `{}` is known to {} alone", opaque.kind, opaque.format.title());
             return Err(TranslateError::unsupported("messages.content", why));
         }
         out.push(&opaque.value);
@@ -230,6 +230,6 @@ fn put_file_id(out: &mut write::Object<'_>, id: &str) {
 }
 
 fn kept_elsewhere(origin: Format) -> TranslateError {
-    let why = format!("the file is kept at a provider of {}; send its bytes", origin.title());
+    let why = format!("the file is kept where {} is spoken; send its bytes", origin.title());
     TranslateError::unsupported("file_id", why)
 }

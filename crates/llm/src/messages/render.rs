@@ -23,7 +23,8 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
         response_format,
         sampling,
         max_output_tokens,
-        n,
+        // More than one is refused before.
+        n: _,
         logprobs,
         reasoning,
         verbosity,
@@ -34,9 +35,6 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
         service_tier,
         store,
     } = request;
-    if n.is_some_and(|n| n > 1) {
-        return Err(TranslateError::unsupported("n", "Anthropic gives one answer to a call; call several times"));
-    }
     if logprobs.is_some() {
         return Err(TranslateError::unsupported("logprobs", "Anthropic gives no probabilities of tokens"));
     }
@@ -132,7 +130,7 @@ fn offered<'r>(tools: &'r [Tool], choice: Option<&ToolChoice>, losses: &mut Loss
                 return Err(TranslateError::unsupported("tools", why));
             }
             Tool::Opaque(tool) => {
-                let why = format!("`{}` runs at a provider of {}", tool.kind, tool.format.title());
+                let why = format!("`{}` runs at its own provider alone; ask a model there, or leave it out", tool.kind);
                 return Err(TranslateError::unsupported("tools", why));
             }
         }

@@ -49,7 +49,7 @@ pub(crate) fn render_response(response: &Response, meta: &StreamMeta, losses: &m
     let (reason, sequence) = render_stop(finish.as_ref().unwrap_or(&Finish::Stop), calls_tools);
     let mut out = Vec::new();
     let mut message = write::Object::new(&mut out);
-    message.put("id", &message_id(id.as_deref().filter(|i| !i.is_empty()).unwrap_or(&meta.id)));
+    message.put("id", &message_id(id.as_deref(), &meta.id));
     message.put("type", "message");
     message.put("role", "assistant");
     message.put("model", &meta.model);

@@ -72,7 +72,7 @@ pub(super) fn put_usage(object: &mut write::Object<'_>, usage: &Usage) {
     out.put("output_tokens", &usage.completion.unwrap_or(0));
 }
 
-/// An id in the form of Anthropic's answers.
-pub(super) fn message_id(id: &str) -> String {
-    if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{id}") }
+/// An id in the form of Anthropic's answers: the provider's if it has that form, and the call's own otherwise.
+pub(super) fn message_id(provider: Option<&str>, call: &str) -> String {
+    provider.filter(|i| i.starts_with("msg_")).map_or_else(|| format!("msg_{call}"), str::to_owned)
 }

@@ -80,7 +80,7 @@ impl<'r> Collected<'r> {
                 Content::ToolCall(call) => all.calls.push(call),
                 Content::Opaque(opaque) => {
                     let why =
-                        format!("a part of the kind {:?} is known to {} alone", opaque.kind, opaque.format.title());
+                        format!("a part of the kind `{}` is known to {} alone", opaque.kind, opaque.format.title());
                     return Err(TranslateError::unsupported("messages.content", why));
                 }
                 Content::ToolResult(_) => {}
@@ -158,7 +158,7 @@ fn file(source: &Source) -> Result<String> {
 }
 
 fn kept_elsewhere(origin: Format) -> TranslateError {
-    let why = format!("the file is kept at a provider of {}; send its bytes", origin.title());
+    let why = format!("the file is kept where {} is spoken; send its bytes", origin.title());
     TranslateError::unsupported("file_id", why)
 }
 

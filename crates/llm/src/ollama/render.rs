@@ -23,7 +23,8 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
         response_format,
         sampling,
         max_output_tokens,
-        n,
+        // More than one is refused before.
+        n: _,
         logprobs,
         reasoning,
         verbosity,
@@ -34,9 +35,6 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
         service_tier,
         store,
     } = request;
-    if n.is_some_and(|n| n > 1) {
-        return Err(TranslateError::unsupported("n", "Ollama gives one answer to a call; call several times"));
-    }
     losses.add_if(verbosity.is_some(), "verbosity", "Ollama has no such setting");
     losses.add_if(*store == Some(true), "store", "Ollama keeps no answers for later calls");
     losses.add_if(service_tier.as_deref().is_some_and(|t| t != "auto"), "service_tier", "Ollama has no tiers");
@@ -113,7 +111,7 @@ fn put_tools(
                 return Err(TranslateError::unsupported("tools", why));
             }
             Tool::Opaque(tool) => {
-                let why = format!("`{}` runs at a provider of {}", tool.kind, tool.format.title());
+                let why = format!("`{}` runs at its own provider alone; ask a model there, or leave it out", tool.kind);
                 return Err(TranslateError::unsupported("tools", why));
             }
         }

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// Formats that providers speak.
 pub(crate) const PROVIDERS: &[Format] = &[Format::Chat, Format::Messages, Format::Gemini, Format::Ollama];
 /// Formats that clients speak.
-pub(crate) const CLIENTS: &[Format] = &[Format::Chat, Format::Messages];
+pub(crate) const CLIENTS: &[Format] = &[Format::Chat, Format::Messages, Format::Gemini];
 
 fn model(format: Format) -> &'static str {
     match format {
