@@ -3,7 +3,7 @@
 use crate::{
     ApiError, Format, Losses, StreamMeta, TranslateError, chat, gemini,
     ir::{Event, Request, Response},
-    messages, ollama,
+    messages, ollama, responses,
 };
 
 /// Turns the bytes of a provider's stream into events, in whatever pieces they arrive.
@@ -36,9 +36,10 @@ fn no_way(format: Format, what: &str) -> TranslateError {
 pub(crate) fn parse_request(format: Format, body: &[u8], losses: &mut Losses) -> Result<Request, TranslateError> {
     match format {
         Format::Chat => chat::parse_request(body, losses),
+        Format::Responses => responses::parse_request(body, losses),
         Format::Messages => messages::parse_request(body, losses),
         Format::Gemini => gemini::parse_request(body, losses),
-        Format::Responses | Format::Ollama => Err(no_way(format, "requests")),
+        Format::Ollama => Err(no_way(format, "requests")),
     }
 }
 
@@ -51,10 +52,10 @@ pub(crate) fn render_request(
 ) -> Result<Vec<u8>, TranslateError> {
     match format {
         Format::Chat => chat::render_request(request, model, losses),
+        Format::Responses => responses::render_request(request, model, losses),
         Format::Messages => messages::render_request(request, model, losses),
         Format::Gemini => gemini::render_request(request, model, losses),
         Format::Ollama => ollama::render_request(request, model, losses),
-        Format::Responses => Err(no_way(format, "providers")),
     }
 }
 
@@ -67,10 +68,10 @@ pub(crate) fn parse_response(
 ) -> Result<Response, TranslateError> {
     match format {
         Format::Chat => chat::parse_response(body, losses),
+        Format::Responses => responses::parse_response(body, losses),
         Format::Messages => messages::parse_response(body, losses),
         Format::Gemini => gemini::parse_response(body, id, losses),
         Format::Ollama => ollama::parse_response(body, id, losses),
-        Format::Responses => Err(no_way(format, "providers")),
     }
 }
 
@@ -83,9 +84,10 @@ pub(crate) fn render_response(
 ) -> Result<Vec<u8>, TranslateError> {
     match format {
         Format::Chat => Ok(chat::render_response(response, meta, losses)),
+        Format::Responses => Ok(responses::render_response(response, meta, losses)),
         Format::Messages => Ok(messages::render_response(response, meta, losses)),
         Format::Gemini => Ok(gemini::render_response(response, meta, losses)),
-        Format::Responses | Format::Ollama => Err(no_way(format, "answers")),
+        Format::Ollama => Err(no_way(format, "answers")),
     }
 }
 
@@ -93,10 +95,10 @@ pub(crate) fn render_response(
 pub(crate) fn decoder(format: Format, id: &str) -> Result<Box<dyn Decoder>, TranslateError> {
     match format {
         Format::Chat => Ok(Box::new(chat::Decoder::new(id))),
+        Format::Responses => Ok(Box::<responses::Decoder>::default()),
         Format::Messages => Ok(Box::<messages::Decoder>::default()),
         Format::Gemini => Ok(Box::new(gemini::Decoder::new(id))),
         Format::Ollama => Ok(Box::new(ollama::Decoder::new(id))),
-        Format::Responses => Err(no_way(format, "streams")),
     }
 }
 
@@ -104,9 +106,10 @@ pub(crate) fn decoder(format: Format, id: &str) -> Result<Box<dyn Decoder>, Tran
 pub(crate) fn encoder(format: Format, meta: StreamMeta) -> Result<Box<dyn Encoder>, TranslateError> {
     match format {
         Format::Chat => Ok(Box::new(chat::Encoder::new(meta))),
+        Format::Responses => Ok(Box::new(responses::Encoder::new(meta))),
         Format::Messages => Ok(Box::new(messages::Encoder::new(meta))),
         Format::Gemini => Ok(Box::new(gemini::Encoder::new(meta))),
-        Format::Responses | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Ollama => Err(no_way(format, "streams")),
     }
 }
 
@@ -125,13 +128,13 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
     let mut out = Vec::new();
     match format {
         Format::Chat => chat::write_stream_error(error, &mut out),
+        Format::Responses => responses::write_stream_error(error, 0, &mut out),
         Format::Messages => messages::write_stream_error(error, &mut out),
         Format::Gemini => gemini::write_stream_error(error, &mut out),
         Format::Ollama => {
             out = ollama::render_error(error);
             out.push(b'\n');
         }
-        Format::Responses => chat::write_stream_error(error, &mut out),
     }
     out
 }

@@ -8,7 +8,7 @@
 
 use crate::{
     Format, Loss, Losses, TranslateError,
-    read::{Item, Object, items, text_of},
+    read::{Object, items, text_of},
     write,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -205,7 +205,7 @@ fn read_input(fields: &Object<'_>, raw: &RawValue) -> Result<(Input, usize), Tra
     if values.is_empty() {
         return Err(fields.bad("input", "it is empty"));
     }
-    if let Some(texts) = values.iter().map(Item::as_string).collect::<Option<Vec<_>>>() {
+    if let Some(texts) = values.iter().map(|i| text_of(i.raw)).collect::<Option<Vec<_>>>() {
         return bounded(fields, texts.len()).map(|count| (Input::Texts(texts), count));
     }
     if serde_json::from_str::<Vec<u32>>(raw.get()).is_ok() {

@@ -29,6 +29,7 @@ pub mod models;
 mod ollama;
 mod openai;
 mod read;
+mod responses;
 pub mod sse;
 mod stream;
 mod tools;
@@ -43,6 +44,7 @@ pub use error::{ApiError, ErrorKind, MAX_ERROR_CHARS};
 pub use estimate::count_tokens_estimate;
 pub use format::Format;
 pub use loss::{Loss, Losses, MAX_LOSSES, TranslateError};
+pub use responses::Echo;
 pub use stream::{StreamMeta, StreamReader, StreamTranslator};
 pub use translate::{
     TranslatedRequest, TranslatedResponse, read_answer, translate_gemini_request, translate_request, translate_response,

@@ -4,6 +4,8 @@ use crate::{
     Answer, Format, Loss, Losses, StreamMeta, TranslateError,
     carry::{self, Carrier},
     codec,
+    responses::Echo,
+    stream::note_losses,
 };
 
 /// A request for a provider.
@@ -13,6 +15,8 @@ pub struct TranslatedRequest {
     pub body: Vec<u8>,
     /// What was left out.
     pub losses: Vec<Loss>,
+    /// What the answer repeats of the request; belongs into [`StreamMeta::echo`].
+    pub echo: Echo,
 }
 
 /// An answer for a client.
@@ -67,8 +71,9 @@ fn translate(
         return Err(TranslateError::unsupported("n", "one answer at a time; ask several times instead"));
     }
     carry::restore(&mut request, carry);
+    let echo = if from == Format::Responses { Echo::of_request(body) } else { Echo::default() };
     let body = codec::render_request(to, &request, model, &mut losses)?;
-    Ok(TranslatedRequest { body, losses: losses.into_vec() })
+    Ok(TranslatedRequest { body, losses: losses.into_vec(), echo })
 }
 
 /// Translates a whole answer.
@@ -85,6 +90,7 @@ pub fn translate_response(
     for event in response.events() {
         answer.observe(&event);
         carrier.observe(&event);
+        note_losses(to, &event, &mut losses);
     }
     let body = codec::render_response(to, &response, meta, &mut losses)?;
     Ok(TranslatedResponse { body, answer, carries: carrier.take(), losses: losses.into_vec() })

@@ -108,10 +108,10 @@ fn message(mut o: Object<'_>, losses: &mut Losses) -> Result<Message> {
         }
     };
     let mut message = Message { role, name, parts };
-    if let Some(mark) = cache_mark(&mut o)? {
-        if let Some(last) = message.parts.last_mut() {
-            last.cache = Some(mark);
-        }
+    if let Some(mark) = cache_mark(&mut o)?
+        && let Some(last) = message.parts.last_mut()
+    {
+        last.cache = Some(mark);
     }
     o.rest(losses);
     Ok(message)
@@ -140,10 +140,7 @@ fn part(item: Item<'_>, losses: &mut Losses) -> Result<Part> {
         }
         "input_audio" => {
             let mut audio = o.object("input_audio")?.ok_or_else(|| o.bad("input_audio", "it is missing"))?;
-            let media_type = match audio.need::<String>("format")?.as_str() {
-                "mp3" => "audio/mpeg".to_owned(),
-                other => format!("audio/{other}"),
-            };
+            let media_type = openai::audio_type(&audio.need::<String>("format")?);
             Content::Audio { source: Source::Base64 { media_type, data: audio.need("data")? } }
         }
         "file" => file(&mut o, losses)?,

@@ -1,6 +1,9 @@
-//! Fixtures in files, from every format to every other, against files of what is expected; and properties of streams.
+//! The wire formats against files: fixtures of one format, and what becomes of them in every other.
+
 #![cfg(test)]
 
-mod cells;
-mod files;
+mod errors;
+mod properties;
+mod snapshots;
 mod streams;
+mod world;
