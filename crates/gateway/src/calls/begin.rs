@@ -21,7 +21,7 @@ use bytes::Bytes;
 use domain::{budget::Budget, ids::TaskId};
 use futures::FutureExt;
 use hyper::{HeaderMap, StatusCode};
-use llm::Splice;
+use llm::{Splice, embeddings::EmbeddingsRequest};
 use serde_json::Value;
 use std::{
     ops::Range,
@@ -50,7 +50,13 @@ pub(super) struct View {
     pub(super) max_output: Option<u64>,
     tools: Vec<String>,
     results: Vec<(String, Range<usize>)>,
-    splice: Splice,
+    edit: Edit,
+}
+
+/// How the request is rewritten for a provider of its own format.
+enum Edit {
+    Splice(Splice),
+    Embeddings(Box<EmbeddingsRequest>),
 }
 
 /// A call that may leave.
@@ -76,16 +82,11 @@ struct Chosen {
 }
 
 impl Asked {
-    pub(super) fn new(ingress: Ingress, body: Bytes, headers: &HeaderMap) -> Self {
-        let view = llm::view(ingress.format(), None, &body).map_err(|e| e.to_string()).map(|v| View {
-            splice: v.splice().clone(),
-            stream: v.stream,
-            wants_usage: v.include_usage,
-            max_output: v.max_output_tokens,
-            tools: v.tools.iter().map(|t| (**t).to_owned()).collect(),
-            results: v.tool_results.iter().map(|t| ((*t.tool_call_id).to_owned(), t.content_at.clone())).collect(),
-            model: v.model.into_owned(),
-        });
+    pub(super) fn new(ingress: Ingress, path: &str, body: Bytes, headers: &HeaderMap) -> Self {
+        let view = match ingress {
+            Ingress::Embeddings => View::of_embeddings(&body),
+            _ => View::of_call(ingress, path, &body),
+        };
         Self { ingress, body, headers: headers::recorded(headers), view }
     }
 
@@ -112,9 +113,46 @@ impl Asked {
 }
 
 impl View {
+    fn of_call(ingress: Ingress, path: &str, body: &[u8]) -> Result<Self, String> {
+        let v = llm::view(ingress.format(), Some(path), body).map_err(|e| e.to_string())?;
+        Ok(Self {
+            edit: Edit::Splice(v.splice().clone()),
+            stream: v.stream,
+            wants_usage: v.include_usage,
+            max_output: v.max_output_tokens,
+            tools: v.tools.iter().map(|t| (**t).to_owned()).collect(),
+            results: v.tool_results.iter().map(|t| ((*t.tool_call_id).to_owned(), t.content_at.clone())).collect(),
+            model: v.model.into_owned(),
+        })
+    }
+
+    fn of_embeddings(body: &[u8]) -> Result<Self, String> {
+        let request = EmbeddingsRequest::parse(body).map_err(|e| e.to_string())?;
+        Ok(Self {
+            model: request.model.clone(),
+            stream: false,
+            wants_usage: true,
+            max_output: None,
+            tools: Vec::new(),
+            results: Vec::new(),
+            edit: Edit::Embeddings(Box::new(request)),
+        })
+    }
+
     /// The request with the provider's own name of the model; a Chat stream is also asked for its token counts.
     pub(super) fn rewrite(&self, body: &[u8], model: &str) -> Vec<u8> {
-        self.splice.rewrite(body, model, true)
+        match &self.edit {
+            Edit::Splice(splice) => splice.rewrite(body, model, true),
+            Edit::Embeddings(request) => request.rewrite(body, model),
+        }
+    }
+
+    /// The request for embeddings, if it is one.
+    pub(super) fn embeddings(&self) -> Option<&EmbeddingsRequest> {
+        match &self.edit {
+            Edit::Splice(_) => None,
+            Edit::Embeddings(request) => Some(request),
+        }
     }
 }
 

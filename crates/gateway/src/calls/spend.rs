@@ -37,7 +37,7 @@ pub(super) fn reserve(
         route.targets.retain(|t| price_of(t).is_some());
     }
     let output = match (ingress.operation(), view.max_output) {
-        (Operation::CountTokens | Operation::Embed, _) => OutputBound::Nothing,
+        (Operation::CountTokens | Operation::Embed | Operation::EmbedOne, _) => OutputBound::Nothing,
         (Operation::Generate, Some(tokens)) => OutputBound::Asked(tokens),
         (Operation::Generate, None) => OutputBound::Open,
     };
@@ -86,7 +86,8 @@ pub(super) fn with_limit(ingress: Ingress, body: &[u8], tokens: u64) -> Option<V
         Ingress::Chat => "max_completion_tokens",
         Ingress::Responses => "max_output_tokens",
         Ingress::Messages => "max_tokens",
-        Ingress::CountTokens | Ingress::Embeddings => return None,
+        // Where the limit stands one level down, the reservation has to do.
+        Ingress::Gemini | Ingress::CountTokens | Ingress::Embeddings => return None,
     };
     let at = body.iter().position(|b| *b == b'{')? + 1;
     let head = format!("\"{field}\":{tokens},");
