@@ -40,17 +40,17 @@ impl Event {
         format!("{name}data: {}\n\n", self.data)
     }
 
-    /// The same event with all that the format permits.
+    /// The same event with all that the format permits and clients bear: OpenAI's Python client takes the blank line
+    /// after a comment for an event once it has seen an `id`.
     fn odd(&self, n: usize) -> String {
         let name = self.name.as_ref().map(|n| format!("event:{n}\r\n")).unwrap_or_default();
         let comment = if n.is_multiple_of(3) { ": keep-alive\r\n\r\n" } else { "" };
-        let id = if n.is_multiple_of(4) { format!("id: {n}\r\nretry: 3000\r\n") } else { String::new() };
         let data = match self.data.strip_prefix('{') {
             // Between two lines of data stands a newline, which JSON takes for a space.
             Some(rest) if n.is_multiple_of(2) => format!("data: {{\r\ndata:{rest}\r\n"),
             _ => format!("data:{}\r\n", self.data),
         };
-        format!("{comment}{name}{id}{data}\r\n")
+        format!("{comment}{name}{data}\r\n")
     }
 }
 

@@ -351,7 +351,9 @@ fn spoilt(contents: &[At<'_>]) -> Option<String> {
                 n + 1
             ));
         };
-        if !is_ours(signature, &[name, &first["functionCall"]["args"].to_string()]) {
+        // Bytes in JSON may have either alphabet of base64; Google's own client sends the other one back.
+        let signature = signature.replace('-', "+").replace('_', "/");
+        if !is_ours(&signature, &[name, &first["functionCall"]["args"].to_string()]) {
             return Some("Thought signature is not valid.".to_owned());
         }
     }

@@ -32,7 +32,8 @@ impl Provider {
             }
         }
         let provider = match path {
-            p if p.starts_with("/v1beta/") => Self::Gemini,
+            // Both versions of the API have the same shapes; of the stable one only calls are told by their path.
+            p if p.starts_with("/v1beta/") || (p.starts_with("/v1/models/") && p.contains(':')) => Self::Gemini,
             p if p.starts_with("/api/") => Self::Ollama,
             p if p.starts_with("/v1/messages") => Self::Anthropic,
             _ if headers.contains_key("anthropic-version") => Self::Anthropic,

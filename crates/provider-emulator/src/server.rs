@@ -186,7 +186,7 @@ fn ask(provider: Provider, method: &Method, path: &str) -> Option<Ask> {
         (Provider::Ollama, "/api/chat") if post => Some(generate(false)),
         (Provider::Ollama, "/api/embed") if post => Some(Ask::Embed { model: None, action: String::new() }),
         (Provider::Ollama, "/api/tags") => Some(Ask::Models(None)),
-        (Provider::Gemini, "/v1beta/models") => Some(Ask::Models(None)),
+        (Provider::Gemini, "/v1beta/models" | "/v1/models") => Some(Ask::Models(None)),
         (Provider::Gemini, _) => gemini_ask(path, post),
         (Provider::OpenAi | Provider::Compatible | Provider::Anthropic, "/v1/models") if !post => {
             Some(Ask::Models(None))
@@ -199,7 +199,7 @@ fn ask(provider: Provider, method: &Method, path: &str) -> Option<Ask> {
 }
 
 fn gemini_ask(path: &str, post: bool) -> Option<Ask> {
-    let rest = decoded(path.strip_prefix("/v1beta/models/")?);
+    let rest = decoded(path.strip_prefix("/v1beta/models/").or(path.strip_prefix("/v1/models/"))?);
     let Some((model, action)) = rest.rsplit_once(':') else { return (!post).then_some(Ask::Models(Some(rest))) };
     let model = Some(model.to_owned());
     match action {
