@@ -192,10 +192,7 @@ pub(crate) fn compose(provider: Provider, asked: &Asked, plan: &Plan, serial: u6
             Some(why) => return Err(Fault::invalid(why)),
             None => reason(provider, asked, serial),
         },
-        Content::Schema => say(asked
-            .schema
-            .as_ref()
-            .map_or_else(|| "no schema arrived".to_owned(), |schema| sample(schema, 0).to_string())),
+        Content::Schema => structured(asked, serial),
         Content::Image => say(images(asked)),
         Content::Refuse => {
             finish = Finish::Refusal;
@@ -245,6 +242,17 @@ fn echo(asked: &Asked) -> String {
         "limit": asked.limit, "stop": asked.stop, "tools": tools, "choice": choice, "one_call": asked.one_call,
         "schema": asked.schema, "settings": asked.settings, "cache_markers": asked.cache_markers})
     .to_string()
+}
+
+/// What fits the schema; of a client that has no schema and must have a tool called, that call.
+fn structured(asked: &Asked, serial: u64) -> Vec<Part> {
+    if let Some(schema) = &asked.schema {
+        return vec![Part::Text(sample(schema, 0).to_string())];
+    }
+    if matches!(asked.choice, Choice::Any | Choice::Named(_)) {
+        return calls_or_text(asked, 1, serial);
+    }
+    vec![Part::Text("no schema arrived".to_owned())]
 }
 
 fn images(asked: &Asked) -> String {

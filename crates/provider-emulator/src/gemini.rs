@@ -301,10 +301,15 @@ fn read_content(content: &At<'_>, asked: &mut Asked) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Bytes in JSON may have either alphabet of base64; Google's own client writes the one for URLs.
+fn standard(base64: &str) -> String {
+    base64.replace('-', "+").replace('_', "/")
+}
+
 fn inline(data: &At<'_>) -> Result<Image, Bad> {
     data.only(&["mimeType", "data", "displayName"])?;
     let bytes = data.need("data")?;
-    Image::encoded(data.need("mimeType")?.str()?, bytes.str()?).ok_or_else(|| {
+    Image::encoded(data.need("mimeType")?.str()?, &standard(bytes.str()?)).ok_or_else(|| {
         bytes.says("Invalid value at 'contents[0].parts[0].inline_data.data' (TYPE_BYTES), Base64 decoding failed")
     })
 }
@@ -351,9 +356,7 @@ fn spoilt(contents: &[At<'_>]) -> Option<String> {
                 n + 1
             ));
         };
-        // Bytes in JSON may have either alphabet of base64; Google's own client sends the other one back.
-        let signature = signature.replace('-', "+").replace('_', "/");
-        if !is_ours(&signature, &[name, &first["functionCall"]["args"].to_string()]) {
+        if !is_ours(&standard(signature), &[name, &first["functionCall"]["args"].to_string()]) {
             return Some("Thought signature is not valid.".to_owned());
         }
     }

@@ -10,7 +10,7 @@
 //! | `tools1`, `tools2` | one or two parallel calls of the tools that are offered; after their results a text |
 //! | `reason` | thinking with a signature (and a redacted block), then calls if tools are offered, then text |
 //! | `verify-signature` | like `reason`, and 400 unless the thinking of the turns before came back unchanged |
-//! | `schema` | JSON that fits the schema of the request |
+//! | `schema` | JSON that fits the schema of the request; without one, a call of the tool that must be called |
 //! | `image` | media type, size and SHA-256 of each image that arrived |
 //! | `refuse`, `length`, `stop` | a refusal; an answer cut by the token limit; by the first stop sequence |
 //! | `echo-key` | the credentials that arrived |
