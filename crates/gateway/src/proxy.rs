@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`.
 //!
 //! ```text
-//! read body → view → [one transaction: what is known of the task → judge → begun | refused] → driver
+//! read body → view → [the task's gate: what is known of the task → judge → begun | refused] → driver
 //! driver: upstream with key → masked pieces to the sandbox as they come → [ended] → end of the answer
 //! ```
 //! The end of an answer (its `[DONE]`, or its last byte) is held back until the record of the call's end is written,

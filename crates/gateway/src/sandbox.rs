@@ -2,8 +2,8 @@
 
 use crate::{Config, Upstreams, body::Memory, rate::Bucket};
 use domain::ids::TaskId;
-use std::sync::{Arc, atomic::AtomicBool};
-use store::Store;
+use std::sync::Arc;
+use store::{Recorder, Store};
 use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -16,6 +16,7 @@ const EVENTS: (u32, f64) = (200, 20.0);
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) store: Store,
+    pub(crate) recorder: Recorder,
     pub(crate) upstreams: Upstreams,
     pub(crate) tracker: TaskTracker,
 }
@@ -28,8 +29,6 @@ pub(crate) struct Sandbox {
     pub(crate) cancel: CancellationToken,
     /// What its bodies may take in memory.
     pub(crate) memory: Memory,
-    /// Whether results of tool calls may still have to be recorded; true until known otherwise.
-    pub(crate) unanswered: Arc<AtomicBool>,
     /// Held while a request is checked against those that are there and stored.
     pub(crate) asking: Mutex<()>,
     pub(crate) tool_calls: Bucket,
@@ -44,7 +43,6 @@ impl Sandbox {
             shared,
             cancel,
             memory,
-            unanswered: Arc::new(AtomicBool::new(true)),
             asking: Mutex::new(()),
             tool_calls: Bucket::new(TOOL_CALLS.0, TOOL_CALLS.1),
             events: Bucket::new(EVENTS.0, EVENTS.1),

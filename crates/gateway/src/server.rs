@@ -57,7 +57,9 @@ pub struct Socket {
 impl Gateway {
     /// A gateway without open sandboxes.
     pub fn new(config: Config, store: Store, upstreams: Upstreams) -> Self {
-        let shared = Arc::new(Shared { config, store, upstreams, tracker: TaskTracker::new() });
+        let tracker = TaskTracker::new();
+        let shared =
+            Arc::new(Shared { recorder: store.recorder(config.call_durability), config, store, upstreams, tracker });
         Self(Arc::new(Inner { shared, open: Mutex::default(), cancel: CancellationToken::new() }))
     }
 

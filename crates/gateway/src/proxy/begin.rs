@@ -1,4 +1,4 @@
-//! The beginning of a call: judged and recorded in one transaction, before its first byte leaves.
+//! The beginning of a call: judged at its task's gate and recorded, before its first byte leaves.
 
 use super::judge::{TOOLS_MISSING, judge};
 use crate::{reply::Refusal, sandbox::Sandbox, upstreams::Upstream};
@@ -11,11 +11,8 @@ use hyper::{
 use llm::chat::{ChatRequest, Splice};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering},
-};
-use store::{CallRef, Durability, NewCall, SeenResult, StoreError, Tx};
+use std::{ops::Range, sync::Arc};
+use store::{CallContext, CallRef, Durability, NewAttempt, NewCall, NotSent, RefusedCaller, SeenResult, StoreError};
 
 /// Headers whose values are recorded.
 const KEPT_HEADERS: [HeaderName; 4] =
@@ -59,10 +56,11 @@ pub(super) struct Begun {
     pub(super) strip_usage: bool,
 }
 
-/// How the transaction ended.
-enum Judged {
-    Sent { call: CallRef, model: String, upstream: Arc<Upstream> },
-    Refused(Refusal),
+/// Where a call goes and with what, as its task's gate let it pass.
+struct Passed {
+    upstream: Arc<Upstream>,
+    body: Bytes,
+    strip_usage: bool,
 }
 
 impl Asked {
@@ -78,80 +76,97 @@ impl Asked {
         Self { body, headers: recorded_headers(headers), view }
     }
 
-    fn new_call(&self) -> NewCall<'_> {
+    fn new_call(&self) -> NewCall {
         let (asked_model, stream) = self.view.as_ref().map_or(("", false), |v| (v.model.as_str(), v.stream));
-        NewCall { asked_model, stream, body: &self.body, headers: &self.headers }
+        let results = self.view.as_ref().map_or(&[][..], |v| &v.results);
+        let seen = results.iter().map(|(id, at)| SeenResult {
+            tool_id: id.clone(),
+            content: if at.end <= self.body.len() { self.body.slice(at.clone()) } else { Bytes::new() },
+        });
+        NewCall {
+            ingress: "chat",
+            asked_model: asked_model.to_owned(),
+            stream,
+            headers: self.headers.clone(),
+            request: self.body.clone(),
+            results: seen.collect(),
+        }
+    }
+
+    /// Whether and where the call may go. Runs at the task's gate.
+    fn judge(&self, sandbox: &Sandbox, context: &CallContext) -> Result<(Passed, NewAttempt), Refusal> {
+        let view = self.view.as_ref().map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone()))?;
+        let (upstream, model) = judge(context, &view.model, &view.tools)?;
+        let upstream = sandbox.shared.upstreams.get(upstream).ok_or_else(|| unconfigured(upstream))?;
+        let strip_usage = view.stream && !view.wants_usage;
+        let as_it_came = view.model == model && !strip_usage;
+        let body = if as_it_came { self.body.clone() } else { view.splice.rewrite(&self.body, model, true).into() };
+        let attempt = NewAttempt {
+            provider: upstream.name.clone(),
+            model: model.to_owned(),
+            format: "chat",
+            url: upstream.chat_uri.to_string(),
+            headers: fingerprints(&upstream.headers),
+            request: (!as_it_came).then(|| body.clone()),
+            losses: Value::Null,
+        };
+        Ok((Passed { upstream: Arc::clone(upstream), body, strip_usage }, attempt))
     }
 }
 
 /// Records the beginning of a call, or why it is refused. If that cannot be recorded, the call is refused.
 pub(super) async fn begin(sandbox: &Arc<Sandbox>, asked: Asked) -> Result<Begun, Refusal> {
-    let asked = Arc::new(asked);
-    let (inside, owner) = (Arc::clone(&asked), Arc::clone(sandbox));
-    let durability = sandbox.shared.config.call_durability;
-    let judged = sandbox.shared.store.write(durability, move |tx| begin_in(tx, owner, inside).boxed()).await;
-    let (call, upstream, model) = match judged {
-        Ok(Judged::Sent { call, model, upstream }) => (call, upstream, model),
-        Ok(Judged::Refused(refusal)) => return Err(refusal),
-        Err(e) => return Err(unwritable(sandbox, &e)),
+    let (mut passed, mut refused) = (None, None);
+    let judge = |context: &CallContext| match asked.judge(sandbox, context) {
+        Ok((pass, attempt)) => {
+            passed = Some(pass);
+            Ok(attempt)
+        }
+        Err(refusal) => {
+            let why = not_sent(&refusal);
+            refused = Some(refusal);
+            Err(why)
+        }
     };
-    let view = asked.view.as_ref().map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone()))?;
-    let strip_usage = view.stream && !view.wants_usage;
-    let body = if view.model == model && !strip_usage {
-        asked.body.clone()
-    } else {
-        Bytes::from(view.splice.rewrite(&asked.body, &model, true))
-    };
-    Ok(Begun { call, upstream, body, strip_usage })
+    let begun = sandbox.shared.recorder.begin_task(sandbox.task, asked.new_call(), judge).await;
+    match (begun, passed, refused) {
+        (Ok(store::Begun::Sent(call)), Some(Passed { upstream, body, strip_usage }), _) => {
+            Ok(Begun { call, upstream, body, strip_usage })
+        }
+        (Ok(store::Begun::Refused(..)), _, Some(refusal)) => {
+            if refusal.code == TOOLS_MISSING {
+                tools_missing(sandbox).await.map_err(|e| unwritable(sandbox, &e))?;
+            }
+            Err(refusal)
+        }
+        (Ok(_), ..) => Err(Refusal::log_unwritable()),
+        (Err(e), ..) => Err(unwritable(sandbox, &e)),
+    }
 }
 
 /// Records a refusal of a call whose body was not read to its end.
 pub(super) async fn refuse_unread(sandbox: &Arc<Sandbox>, headers: &HeaderMap, refusal: Refusal) -> Refusal {
     let asked = Asked { body: Bytes::new(), headers: recorded_headers(headers), view: Err(refusal.message.clone()) };
-    let (task, inside) = (sandbox.task, refusal.clone());
+    let by = RefusedCaller::Task(sandbox.task);
+    let written = sandbox.shared.recorder.refuse(by, asked.new_call(), not_sent(&refusal)).await;
+    written.map_or_else(|e| unwritable(sandbox, &e), |_| refusal)
+}
+
+/// Tells the workflow that the agent runs without our tools; once for each iteration, whatever crashes between.
+async fn tools_missing(sandbox: &Sandbox) -> Result<(), StoreError> {
+    let task = sandbox.task;
     let written = sandbox.shared.store.write(Durability::Process, move |tx| {
         async move {
             let context = tx.call_context(task).await?;
-            let error = (inside.code, inside.message.as_str());
-            tx.call_refuse(&context, asked.new_call(), inside.status.as_u16(), error).await.map(drop)
+            tx.call_tools_missing(&context, TOOLS_MISSING).await
         }
         .boxed()
     });
-    written.await.map_or_else(|e| unwritable(sandbox, &e), |()| refusal)
+    written.await
 }
 
-async fn begin_in(tx: &mut Tx, sandbox: Arc<Sandbox>, asked: Arc<Asked>) -> Result<Judged, StoreError> {
-    let context = tx.call_context(sandbox.task).await?;
-    let judged =
-        asked.view.as_ref().map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone())).and_then(
-            |view| {
-                let (upstream, model) = judge(&context, &view.model, &view.tools)?;
-                let upstream = sandbox.shared.upstreams.get(upstream).ok_or_else(|| unconfigured(upstream))?;
-                Ok((view, Arc::clone(upstream), model))
-            },
-        );
-    let (view, upstream, model) = match judged {
-        Ok(sent) => sent,
-        Err(refusal) => {
-            if refusal.code == TOOLS_MISSING {
-                tx.call_tools_missing(&context, TOOLS_MISSING).await?;
-            }
-            let error = (refusal.code, refusal.message.as_str());
-            tx.call_refuse(&context, asked.new_call(), refusal.status.as_u16(), error).await?;
-            return Ok(Judged::Refused(refusal));
-        }
-    };
-    let call = tx.call_begin(&context, asked.new_call(), &upstream.name, model).await?;
-    if sandbox.unanswered.load(Ordering::Relaxed) {
-        let seen: Vec<_> = view
-            .results
-            .iter()
-            .map(|(id, at)| SeenResult { tool_id: id, content: asked.body.get(at.clone()).unwrap_or_default() })
-            .collect();
-        // Set here, where the one writer keeps the order: an answer recorded later sets it again.
-        sandbox.unanswered.store(tx.tool_results_insert(&call, &seen).await?, Ordering::Relaxed);
-    }
-    Ok(Judged::Sent { call, model: model.to_owned(), upstream })
+fn not_sent(refusal: &Refusal) -> NotSent {
+    NotSent { http_status: refusal.status.as_u16(), code: refusal.code, message: refusal.message.clone() }
 }
 
 fn unconfigured(name: &str) -> Refusal {
@@ -173,9 +188,18 @@ fn recorded_headers(headers: &HeaderMap) -> Value {
     }
     for name in CREDENTIAL_HEADERS {
         if let Some(value) = headers.get(&name) {
-            let digest = hex::encode(Sha256::digest(value.as_bytes()));
-            out.insert(name.to_string(), format!("sha256:{}", &digest[..16]).into());
+            out.insert(name.to_string(), fingerprint(value.as_bytes()).into());
         }
     }
     Value::Object(out)
+}
+
+/// What the operator configured for a provider: any of it may be a secret.
+fn fingerprints(headers: &HeaderMap) -> Value {
+    Value::Object(headers.iter().map(|(n, v)| (n.to_string(), fingerprint(v.as_bytes()).into())).collect())
+}
+
+fn fingerprint(value: &[u8]) -> String {
+    let digest = hex::encode(Sha256::digest(value));
+    format!("sha256:{}", &digest[..16])
 }

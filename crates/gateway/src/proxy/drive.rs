@@ -9,18 +9,18 @@ use crate::{
     upstreams::Upstream,
 };
 use bytes::Bytes;
-use futures::FutureExt;
 use http_body_util::BodyExt;
 use hyper::{HeaderMap, Response, StatusCode, body::Incoming, header};
 use llm::{
     Answer,
     chat::{StreamReader, UsageFilter, read_answer},
 };
+use serde_json::Value;
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
-use store::{CallEnd, CallRef, CallStatus, EmittedToolCall, StoreError, Tokens};
+use store::{AttemptEnd, BodyWriter, CallEnd, CallRef, CallStatus, EmittedToolCall, Received, StoreError, Tokens};
 use tokio::sync::{mpsc, oneshot};
 
 /// Pieces of an answer that wait for the sandbox; then the upstream waits too.
@@ -68,7 +68,7 @@ impl Failure {
 struct Arrived {
     http_status: Option<StatusCode>,
     first_byte: Option<Duration>,
-    bytes: Vec<u8>,
+    received: Received,
     answer: Answer,
 }
 
@@ -86,7 +86,7 @@ pub(super) async fn drive(sandbox: Arc<Sandbox>, call: Call, mut head: oneshot::
             let arrived = Arrived {
                 http_status: failure.answered,
                 first_byte: None,
-                bytes: Vec::new(),
+                received: Received::Nothing,
                 answer: Answer::default(),
             };
             let refusal = Refusal::new(failure.http, failure.code, failure.message.clone());
@@ -115,11 +115,21 @@ async fn pump(
     let (head, mut body) = response.into_parts();
     let content_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
     let streamed = content_type.get(..SSE.len()).is_some_and(|t| t.eq_ignore_ascii_case(SSE));
+    let writer = match streamed.then(|| sandbox.shared.recorder.body(&call.call)).transpose() {
+        Ok(writer) => writer,
+        Err(e) => {
+            tracing::error!(call.id = %call.call.id(), error = %e, "an answer cannot be recorded");
+            // The call stays open in the record: nothing of the answer is passed on.
+            return drop(pieces.send(Err(BrokenOff)).await);
+        }
+    };
     let mut flow = Flow {
         masker: Masker::new(call.upstream.needles.clone()),
         reader: streamed.then(StreamReader::default),
         filter: (streamed && call.strip_usage).then(UsageFilter::default),
+        writer,
         bytes: Vec::new(),
+        size: 0,
         first_byte: None,
     };
     let mut last = Bytes::new();
@@ -128,7 +138,7 @@ async fn pump(
             Ok(Some(piece)) => {
                 flow.first_byte.get_or_insert_with(|| call.started.elapsed());
                 let out = flow.take(piece);
-                if flow.bytes.len() > sandbox.shared.config.max_response_bytes
+                if flow.size > sandbox.shared.config.max_response_bytes
                     || !call.held.grow(call.body.len() + flow.bytes.len())
                 {
                     break Some(Failure::cut(
@@ -225,7 +235,10 @@ struct Flow {
     masker: Masker,
     reader: Option<StreamReader>,
     filter: Option<UsageFilter>,
+    /// Where a stream is recorded while it comes; other answers are held whole, to be read at their end.
+    writer: Option<BodyWriter>,
     bytes: Vec<u8>,
+    size: usize,
     first_byte: Option<Duration>,
 }
 
@@ -250,7 +263,11 @@ impl Flow {
     }
 
     fn note(&mut self, piece: Bytes) -> Bytes {
-        self.bytes.extend_from_slice(&piece);
+        self.size += piece.len();
+        match &mut self.writer {
+            Some(writer) => writer.push(&piece),
+            None => self.bytes.extend_from_slice(&piece),
+        }
         if let Some(reader) = &mut self.reader {
             reader.feed(&piece);
         }
@@ -269,7 +286,11 @@ impl Flow {
             Some(reader) => reader.finish(),
             None => read_answer(&self.bytes),
         };
-        Arrived { http_status: Some(status), first_byte: self.first_byte, bytes: self.bytes, answer }
+        let received = match self.writer {
+            Some(writer) => writer.finish(),
+            None => Received::Whole(self.bytes.into()),
+        };
+        Arrived { http_status: Some(status), first_byte: self.first_byte, received, answer }
     }
 }
 
@@ -292,54 +313,55 @@ fn judge_end(arrived: &Arrived, streamed: bool) -> Option<Failure> {
 /// Records the end of a call with all that arrived.
 async fn end(sandbox: &Sandbox, call: &Call, arrived: Arrived, failure: Option<Failure>) -> Result<(), StoreError> {
     fail::fail_point!("gateway.call.before_ended");
-    let reference = call.call.clone();
-    let total_ms = millis(call.started.elapsed());
-    let unanswered = Arc::clone(&sandbox.unanswered);
-    let needles = call.upstream.needles.clone();
-    // What was cut off was never whole, so nothing of it was carried out.
-    let whole = failure.as_ref().is_none_or(Failure::is_whole);
-    let durability = sandbox.shared.config.call_durability;
-    let written = sandbox.shared.store.write(durability, move |tx| {
-        async move {
-            let Arrived { http_status, first_byte, bytes, answer } = arrived;
-            let tokens = Tokens {
-                prompt: answer.usage.prompt,
-                completion: answer.usage.completion,
-                cached: answer.usage.cached,
-            };
-            let end = CallEnd {
-                status: failure.as_ref().map_or(CallStatus::Done, |f| f.status),
-                http_status: http_status.map(|s| s.as_u16()),
-                finish_reason: answer.finish_reason.as_deref(),
-                tokens,
-                first_byte_ms: first_byte.map(millis),
-                total_ms,
-                error: failure.as_ref().map(|f| (f.code, f.message.as_str())),
-                response: &bytes,
-            };
-            tx.call_end(&reference, end).await?;
-            if whole && !answer.tool_calls.is_empty() {
-                // A secret may have been split between two deltas, where no masking of bytes can see it.
-                let clean = |text| needles.mask_text(text);
-                let emitted = answer.tool_calls.into_iter().map(|t| EmittedToolCall {
-                    id: clean(t.id),
-                    name: clean(t.name),
-                    arguments: clean(t.arguments),
-                });
-                let emitted: Vec<_> = emitted.collect();
-                tx.tool_calls_insert(&reference, &emitted).await?;
-                unanswered.store(true, Ordering::Relaxed);
-            }
-            Ok(())
-        }
-        .boxed()
-    });
-    let written = written.await;
+    let written = sandbox.shared.recorder.end(&call.call, call_end(call, arrived, failure)).await;
     if let Err(e) = &written {
-        tracing::error!(call.id = %call.call.id, error = %e, "the end of a model call could not be recorded");
+        tracing::error!(call.id = %call.call.id(), error = %e, "the end of a model call could not be recorded");
     }
     fail::fail_point!("gateway.call.after_ended");
     written
+}
+
+fn call_end(call: &Call, arrived: Arrived, failure: Option<Failure>) -> CallEnd {
+    let Arrived { http_status, first_byte, received, answer } = arrived;
+    let status = failure.as_ref().map_or(CallStatus::Done, |f| f.status);
+    // What was cut off was never whole, so nothing of it was carried out.
+    let whole = failure.as_ref().is_none_or(Failure::is_whole);
+    let error = failure.map(|f| (f.code, f.message));
+    let (first_byte_ms, total_ms) = (first_byte.map(millis), millis(call.started.elapsed()));
+    // A secret may have been split between two deltas, where no masking of bytes can see it.
+    let clean = |text| call.upstream.needles.mask_text(text);
+    let emitted = answer.tool_calls.into_iter().filter(|_| whole).map(|t| EmittedToolCall {
+        id: clean(t.id),
+        name: clean(t.name),
+        arguments: clean(t.arguments),
+    });
+    CallEnd {
+        status,
+        error: error.clone(),
+        first_byte_ms,
+        total_ms,
+        last: AttemptEnd {
+            status,
+            http_status: http_status.map(|s| s.as_u16()),
+            error,
+            response: received,
+            first_byte_ms,
+            total_ms,
+        },
+        response: None,
+        normalised: Value::Null,
+        finish_reason: answer.finish_reason.clone(),
+        tokens: Tokens {
+            prompt: answer.usage.prompt,
+            completion: answer.usage.completion,
+            cached: answer.usage.cached,
+            ..Tokens::default()
+        },
+        cost_micro_usd: None,
+        price: None,
+        tool_calls: emitted.collect(),
+        carries: Vec::new(),
+    }
 }
 
 /// Reads what is left of an answer, so that its connection goes back to the pool instead of being closed.

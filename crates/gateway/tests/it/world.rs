@@ -110,7 +110,7 @@ impl World {
     }
 
     pub(crate) async fn calls(&self) -> Vec<Call> {
-        self.store.call_list(self.task, None).await.unwrap()
+        self.store.call_list(&self.task.into()).await.unwrap()
     }
 
     /// Waits until the newest call has this status.

@@ -1,6 +1,7 @@
 //! The store on a real SQLite file.
 #![cfg(test)]
 
+mod calls;
 mod requests;
 mod tasks;
 mod writes;
