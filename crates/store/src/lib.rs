@@ -54,7 +54,7 @@ pub use recorder::{
     AttemptEnd, Begun, BodyWriter, CallEnd, CallError, CallRef, Caller, EmittedToolCall, NewAttempt, NewCall, NotSent,
     Received, Recorder, RefusedCaller, SeenResult, Tokens, Written,
 };
-pub use requests::NewRequest;
+pub use requests::{NewRequest, RequestFilter, RequestPage};
 pub use runs::Run;
 
 pub use tasks::{NewTask, TaskFilter, TaskPage};
