@@ -1,9 +1,9 @@
 //! Which module speaks which format, and what each owes to the others.
 
 use crate::{
-    ApiError, Format, Losses, StreamMeta, TranslateError, chat,
+    ApiError, Format, Losses, StreamMeta, TranslateError, chat, gemini,
     ir::{Event, Request, Response},
-    responses,
+    messages, ollama, responses,
 };
 
 /// Turns the bytes of a provider's stream into events, in whatever pieces they arrive.
@@ -37,7 +37,9 @@ pub(crate) fn parse_request(format: Format, body: &[u8], losses: &mut Losses) ->
     match format {
         Format::Chat => chat::parse_request(body, losses),
         Format::Responses => responses::parse_request(body, losses),
-        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "requests")),
+        Format::Messages => messages::parse_request(body, losses),
+        Format::Gemini => gemini::parse_request(body, losses),
+        Format::Ollama => Err(no_way(format, "requests")),
     }
 }
 
@@ -51,16 +53,25 @@ pub(crate) fn render_request(
     match format {
         Format::Chat => chat::render_request(request, model, losses),
         Format::Responses => responses::render_request(request, model, losses),
-        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
+        Format::Messages => messages::render_request(request, model, losses),
+        Format::Gemini => gemini::render_request(request, model, losses),
+        Format::Ollama => ollama::render_request(request, model, losses),
     }
 }
 
-/// A whole answer of a provider.
-pub(crate) fn parse_response(format: Format, body: &[u8], losses: &mut Losses) -> Result<Response, TranslateError> {
+/// A whole answer of a provider. `id` makes ids of tool calls where the provider gives none.
+pub(crate) fn parse_response(
+    format: Format,
+    id: &str,
+    body: &[u8],
+    losses: &mut Losses,
+) -> Result<Response, TranslateError> {
     match format {
         Format::Chat => chat::parse_response(body, losses),
         Format::Responses => responses::parse_response(body, losses),
-        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
+        Format::Messages => messages::parse_response(body, losses),
+        Format::Gemini => gemini::parse_response(body, id, losses),
+        Format::Ollama => ollama::parse_response(body, id, losses),
     }
 }
 
@@ -74,7 +85,9 @@ pub(crate) fn render_response(
     match format {
         Format::Chat => Ok(chat::render_response(response, meta, losses)),
         Format::Responses => Ok(responses::render_response(response, meta, losses)),
-        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "answers")),
+        Format::Messages => Ok(messages::render_response(response, meta, losses)),
+        Format::Gemini => Ok(gemini::render_response(response, meta, losses)),
+        Format::Ollama => Err(no_way(format, "answers")),
     }
 }
 
@@ -83,7 +96,9 @@ pub(crate) fn decoder(format: Format, id: &str) -> Result<Box<dyn Decoder>, Tran
     match format {
         Format::Chat => Ok(Box::new(chat::Decoder::new(id))),
         Format::Responses => Ok(Box::<responses::Decoder>::default()),
-        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Messages => Ok(Box::<messages::Decoder>::default()),
+        Format::Gemini => Ok(Box::new(gemini::Decoder::new(id))),
+        Format::Ollama => Ok(Box::new(ollama::Decoder::new(id))),
     }
 }
 
@@ -92,7 +107,9 @@ pub(crate) fn encoder(format: Format, meta: StreamMeta) -> Result<Box<dyn Encode
     match format {
         Format::Chat => Ok(Box::new(chat::Encoder::new(meta))),
         Format::Responses => Ok(Box::new(responses::Encoder::new(meta))),
-        Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Messages => Ok(Box::new(messages::Encoder::new(meta))),
+        Format::Gemini => Ok(Box::new(gemini::Encoder::new(meta))),
+        Format::Ollama => Err(no_way(format, "streams")),
     }
 }
 
@@ -100,7 +117,9 @@ pub(crate) fn encoder(format: Format, meta: StreamMeta) -> Result<Box<dyn Encode
 pub fn render_error(format: Format, error: &ApiError) -> Vec<u8> {
     match format {
         Format::Chat | Format::Responses => crate::openai::render_error(error),
-        Format::Messages | Format::Gemini | Format::Ollama => crate::openai::render_error(error),
+        Format::Messages => messages::render_error(error),
+        Format::Gemini => gemini::render_error(error),
+        Format::Ollama => ollama::render_error(error),
     }
 }
 
@@ -110,8 +129,11 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
     match format {
         Format::Chat => chat::write_stream_error(error, &mut out),
         Format::Responses => responses::write_stream_error(error, 0, &mut out),
-        Format::Messages | Format::Gemini | Format::Ollama => {
-            chat::write_stream_error(error, &mut out);
+        Format::Messages => messages::write_stream_error(error, &mut out),
+        Format::Gemini => gemini::write_stream_error(error, &mut out),
+        Format::Ollama => {
+            out = ollama::render_error(error);
+            out.push(b'\n');
         }
     }
     out
@@ -120,8 +142,9 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
 /// What a provider's error answer says. `Retry-After` is a header and is the caller's to add.
 pub fn parse_error(format: Format, status: u16, body: &[u8]) -> ApiError {
     match format {
-        Format::Chat | Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => {
-            crate::openai::parse_error(status, body)
-        }
+        Format::Messages => messages::parse_error(status, body),
+        Format::Gemini => gemini::parse_error(status, body),
+        Format::Ollama => ollama::parse_error(status, body),
+        Format::Chat | Format::Responses => crate::openai::parse_error(status, body),
     }
 }

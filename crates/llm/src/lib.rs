@@ -12,14 +12,21 @@
 //! them, streams and errors. [`Format`] names them.
 
 mod answer;
+mod assemble;
 mod carry;
 pub mod chat;
 mod codec;
+pub mod embeddings;
 mod error;
 mod estimate;
 mod format;
+mod gemini;
+mod ids;
 pub mod ir;
 mod loss;
+pub mod messages;
+pub mod models;
+mod ollama;
 mod openai;
 mod read;
 mod responses;
@@ -39,5 +46,7 @@ pub use format::Format;
 pub use loss::{Loss, Losses, MAX_LOSSES, TranslateError};
 pub use responses::Echo;
 pub use stream::{StreamMeta, StreamReader, StreamTranslator};
-pub use translate::{TranslatedRequest, TranslatedResponse, read_answer, translate_request, translate_response};
+pub use translate::{
+    TranslatedRequest, TranslatedResponse, read_answer, translate_gemini_request, translate_request, translate_response,
+};
 pub use view::{RequestError, Splice, ToolResult, View, view};

@@ -43,8 +43,32 @@ pub fn translate_request(
     model: &str,
     carry: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<TranslatedRequest, TranslateError> {
+    translate(from, to, body, (model, None), carry)
+}
+
+/// The same for a client of Gemini's format, whose path and not whose body says whether the answer is streamed.
+pub fn translate_gemini_request(
+    to: Format,
+    body: &[u8],
+    model: &str,
+    stream: bool,
+    carry: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<TranslatedRequest, TranslateError> {
+    translate(Format::Gemini, to, body, (model, Some(stream)), carry)
+}
+
+fn translate(
+    from: Format,
+    to: Format,
+    body: &[u8],
+    (model, stream): (&str, Option<bool>),
+    carry: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<TranslatedRequest, TranslateError> {
     let mut losses = Losses::default();
     let mut request = codec::parse_request(from, body, &mut losses)?;
+    if let Some(stream) = stream {
+        (request.stream, request.include_usage) = (stream, stream);
+    }
     if request.n.is_some_and(|n| n > 1) {
         return Err(TranslateError::unsupported("n", "one answer at a time; ask several times instead"));
     }
@@ -62,7 +86,7 @@ pub fn translate_response(
     meta: &StreamMeta,
 ) -> Result<TranslatedResponse, TranslateError> {
     let mut losses = Losses::default();
-    let response = codec::parse_response(from, body, &mut losses)?;
+    let response = codec::parse_response(from, &meta.id, body, &mut losses)?;
     let mut answer = Answer::default();
     let mut carrier = Carrier::default();
     for event in response.events() {
@@ -80,7 +104,7 @@ pub fn read_answer(format: Format, body: &[u8]) -> Answer {
         return crate::chat::read_answer(body);
     }
     let mut answer = Answer::default();
-    match codec::parse_response(format, body, &mut Losses::default()) {
+    match codec::parse_response(format, "", body, &mut Losses::default()) {
         Ok(response) => response.events().iter().for_each(|event| answer.observe(event)),
         Err(_) => answer.malformed = 1,
     }

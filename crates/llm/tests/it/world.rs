@@ -8,9 +8,9 @@ use llm::Format;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// Formats of clients.
-pub(crate) const CLIENTS: &[Format] = &[Format::Chat, Format::Responses];
+pub(crate) const CLIENTS: &[Format] = &[Format::Chat, Format::Responses, Format::Messages, Format::Gemini];
 /// Formats of providers.
-pub(crate) const PROVIDERS: &[Format] = &[Format::Chat, Format::Responses];
+pub(crate) const PROVIDERS: &[Format] = &Format::ALL;
 
 /// A file of a format.
 pub(crate) struct Fixture {
