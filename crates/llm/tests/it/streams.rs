@@ -104,9 +104,9 @@ fn what_was_written_reads_as_what_was_read() {
         assert_eq!(back.malformed, 0, "{what}");
         // Anthropic and Gemini say a refusal as text.
         if matches!(target, Format::Messages | Format::Gemini) {
-            assert_eq!(back.text, [seen.answer.text, seen.answer.refusal].concat(), "{what}");
+            assert_eq!(back.text, format!("{}{}", seen.answer.text, seen.answer.refusal), "{what}");
         } else {
-            assert_eq!((back.text, back.refusal), (seen.answer.text, seen.answer.refusal), "{what}");
+            assert_eq!((&back.text, &back.refusal), (&seen.answer.text, &seen.answer.refusal), "{what}");
         }
         assert_eq!(back.reasoning, seen.answer.reasoning, "{what}");
         assert_eq!(back.tool_calls, seen.answer.tool_calls, "{what}");
