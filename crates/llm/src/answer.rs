@@ -181,8 +181,15 @@ impl Answer {
     fn add_tool_call(&mut self, slot: Option<(u32, u32)>, id: Option<&str>, name: Option<&str>, arguments: &str) {
         let id = id.filter(|i| !i.is_empty());
         let arguments = self.keep(arguments);
-        // Some upstreams give every call index 0 or none at all: another id means another call.
-        let is_same = |known: &ToolCall| id.is_none_or(|i| known.id.is_empty() || known.id == i);
+        // Some upstreams give every call index 0 or none at all: another id means another call, and so do a name and
+        // arguments behind complete arguments.
+        let again = name.is_some_and(|n| !n.is_empty()) && !arguments.is_empty();
+        let is_over = |known: &ToolCall| {
+            again && known.id.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&known.arguments).is_ok()
+        };
+        let is_same = |known: &ToolCall| {
+            id.map_or(!is_over(known), |i| known.id == i || (known.id.is_empty() && !is_over(known)))
+        };
         let at = match slot {
             Some(_) => self.slots.iter().rposition(|s| *s == slot),
             None => self.tool_calls.len().checked_sub(1),
