@@ -3,7 +3,7 @@
 //! A function call goes out whole, when its arguments are complete. The last piece has the reason of the end and the
 //! counts.
 
-use super::errors;
+use super::{errors, seal};
 use crate::{
     Format, Losses, StreamMeta, Usage,
     ir::{Event, Finish, Json, Response, Seal},
@@ -37,7 +37,8 @@ struct Call {
 enum Part<'a> {
     Text(&'a str),
     Thought(&'a str),
-    Signature(&'a Seal),
+    /// The seal of a block, and whether it is all there is of it.
+    Signature(&'a Seal, bool),
     Call(&'a Call),
 }
 
@@ -50,9 +51,12 @@ impl Part<'_> {
                 part.put("text", text);
                 part.put("thought", &true);
             }
-            Part::Signature(seal) => {
+            Part::Signature(seal, redacted) => {
                 part.put("text", "");
-                part.put("thoughtSignature", &seal.text_for(Format::Gemini));
+                if seal.origin != Format::Gemini {
+                    part.put("thought", &true);
+                }
+                part.put("thoughtSignature", &seal::write(seal, *redacted));
             }
             Part::Call(call) => {
                 let mut function = part.object("functionCall");
@@ -60,7 +64,7 @@ impl Part<'_> {
                 function.put("name", &call.name);
                 function.put("args", &args(&call.arguments, call.custom));
                 drop(function);
-                part.some("thoughtSignature", &call.seal.as_ref().map(|s| s.text_for(Format::Gemini)));
+                part.some("thoughtSignature", &call.seal.as_ref().map(|s| seal::write(s, false)));
             }
         }
     }
@@ -114,7 +118,9 @@ impl crate::codec::Encoder for Encoder {
             Event::Text(text) | Event::Refusal(text) => self.piece(out, &Part::Text(text)),
             Event::Reasoning(text) => self.piece(out, &Part::Thought(text)),
             Event::ReasoningBreak => self.piece(out, &Part::Thought("\n\n")),
-            Event::ReasoningEnd { id: _, seal: Some(seal), redacted: _ } => self.piece(out, &Part::Signature(seal)),
+            Event::ReasoningEnd { id: _, seal: Some(seal), redacted } => {
+                self.piece(out, &Part::Signature(seal, *redacted))
+            }
             Event::ToolStart { index, id, name, custom, seal } => {
                 let (id, name, arguments) = (id.clone(), name.clone(), String::new());
                 self.calls.push(Call { index: *index, id, name, custom: *custom, seal: seal.clone(), arguments });
@@ -191,7 +197,7 @@ pub(crate) fn render_response(response: &Response, meta: &StreamMeta, losses: &m
                     Part::Thought(&reasoning.texts.join("\n\n")).put(&mut array);
                 }
                 if let Some(seal) = &reasoning.seal {
-                    Part::Signature(seal).put(&mut array);
+                    Part::Signature(seal, reasoning.redacted).put(&mut array);
                 }
             }
             Content::ToolCall(call) => {
