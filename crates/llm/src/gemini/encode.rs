@@ -88,6 +88,17 @@ impl Encoder {
     }
 
     fn piece(&self, out: &mut Vec<u8>, part: &Part<'_>) {
+        self.chunk(out, part, |_| {}, |_| {});
+    }
+
+    /// A piece with more fields of the candidate, and of the whole.
+    fn chunk(
+        &self,
+        out: &mut Vec<u8>,
+        part: &Part<'_>,
+        more: impl FnOnce(&mut write::Object<'_>),
+        last: impl FnOnce(&mut write::Object<'_>),
+    ) {
         write::sse(out, None, |out| {
             let mut top = write::Object::new(out);
             let mut candidates = top.array("candidates");
@@ -96,9 +107,11 @@ impl Encoder {
             part.put(&mut content.array("parts"));
             content.put("role", "model");
             drop(content);
+            more(&mut candidate);
             candidate.put("index", &0);
             drop(candidate);
             drop(candidates);
+            last(&mut top);
             put_names(&mut top, &self.meta);
         });
     }
@@ -133,6 +146,9 @@ impl crate::codec::Encoder for Encoder {
                     call.arguments.push_str(text);
                 }
             }
+            Event::Logprobs(logprobs) => {
+                self.chunk(out, &Part::Text(""), |candidate| put_logprobs(candidate, logprobs), |_| {});
+            }
             Event::ToolStop { index } => self.end_call(out, *index),
             Event::Usage(usage) => self.usage.update(*usage),
             Event::Finish(finish) => self.finish = Some(finish.clone()),
@@ -141,7 +157,6 @@ impl crate::codec::Encoder for Encoder {
             Event::Ping => out.extend_from_slice(b": ping\n\n"),
             Event::Start { .. }
             | Event::Annotation(_)
-            | Event::Logprobs(_)
             | Event::ReasoningEnd { .. }
             | Event::Loss(_)
             | Event::Malformed
@@ -154,21 +169,8 @@ impl crate::codec::Encoder for Encoder {
             self.end_call(out, index);
         }
         let reason = word(self.finish.as_ref());
-        write::sse(out, None, |out| {
-            let mut top = write::Object::new(out);
-            let mut candidates = top.array("candidates");
-            let mut candidate = candidates.object();
-            let mut content = candidate.object("content");
-            Part::Text("").put(&mut content.array("parts"));
-            content.put("role", "model");
-            drop(content);
-            candidate.put("finishReason", reason);
-            candidate.put("index", &0);
-            drop(candidate);
-            drop(candidates);
-            put_usage(&mut top, &self.usage, &self.meta);
-            put_names(&mut top, &self.meta);
-        });
+        let usage = |top: &mut write::Object<'_>| put_usage(top, &self.usage, &self.meta);
+        self.chunk(out, &Part::Text(""), |candidate| candidate.put("finishReason", reason), usage);
     }
 }
 

@@ -90,6 +90,10 @@ fn put_tools(
         tool.put("name", name);
         tool.some("description", description);
         match parameters {
+            // What OpenAI calls strict is closed there too, by its rules and not by its word.
+            Some(open) if *strict == Some(true) => {
+                tool.put("input_schema", &schema::closed(open).unwrap_or_else(|| open.clone()));
+            }
             Some(schema) => tool.put("input_schema", schema),
             None => {
                 let mut schema = tool.object("input_schema");
