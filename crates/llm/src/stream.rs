@@ -68,7 +68,10 @@ impl StreamTranslator {
     /// The provider's stream ended. Without a sign that the answer is complete the client gets an error event.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let state = &mut self.state;
+        // An event that was cut in the middle is no fault of the format.
+        let malformed = state.answer.malformed;
         self.decoder.finish(&mut |event| state.pass(event, out));
+        state.answer.malformed = malformed;
         if state.answer.finish_reason.is_some() {
             state.complete(out);
         } else {
@@ -109,10 +112,14 @@ impl StreamTranslator {
 
 impl State {
     fn pass(&mut self, event: Event, out: &mut Vec<u8>) {
-        self.answer.observe(&event);
         if self.closed {
+            // Only what it costs is of interest behind the end.
+            if let Event::Usage(_) = event {
+                self.answer.observe(&event);
+            }
             return;
         }
+        self.answer.observe(&event);
         self.carrier.observe(&event);
         note_losses(self.client, &event, &mut self.losses);
         match event {

@@ -1,7 +1,7 @@
 //! Calls from one format to another.
 
 use crate::{
-    Answer, Format, Loss, Losses, StreamMeta, TranslateError,
+    Answer, ApiError, Format, Loss, Losses, StreamMeta, TranslateError,
     carry::{self, Carrier},
     codec,
     responses::Echo,
@@ -26,6 +26,8 @@ pub struct TranslatedResponse {
     pub body: Vec<u8>,
     /// What was read.
     pub answer: Answer,
+    /// The error that the body is, where the provider answered with one as if all were well; its status is to be used.
+    pub error: Option<ApiError>,
     /// Reasoning to keep for the next turn, by tool-call id.
     pub carries: Vec<(String, Vec<u8>)>,
     /// What was left out.
@@ -93,7 +95,7 @@ pub fn translate_response(
         note_losses(to, &event, &mut losses);
     }
     let body = codec::render_response(to, &response, meta, &mut losses)?;
-    Ok(TranslatedResponse { body, answer, carries: carrier.take(), losses: losses.into_vec() })
+    Ok(TranslatedResponse { body, answer, error: response.error, carries: carrier.take(), losses: losses.into_vec() })
 }
 
 /// Reads a whole answer that passes through unchanged.

@@ -20,6 +20,7 @@ pub(crate) fn parse_request(body: &[u8], losses: &mut Losses) -> Result<Request>
     for m in o.objects("messages")?.ok_or_else(|| o.bad("messages", "it is missing"))? {
         messages.push(message(m, losses)?);
     }
+    mark_custom_results(&mut messages);
     let options = o.object("stream_options")?;
     let mut include_usage = false;
     if let Some(mut options) = options {
@@ -115,6 +116,18 @@ fn message(mut o: Object<'_>, losses: &mut Losses) -> Result<Message> {
     }
     o.rest(losses);
     Ok(message)
+}
+
+/// A result does not say of which kind its tool is; the call does.
+fn mark_custom_results(messages: &mut [Message]) {
+    let mut custom = Vec::new();
+    for part in messages.iter_mut().flat_map(|m| &mut m.parts) {
+        match &mut part.content {
+            Content::ToolCall(call) if call.custom => custom.push(call.id.clone()),
+            Content::ToolResult(result) => result.custom = custom.contains(&result.call_id),
+            _ => {}
+        }
+    }
 }
 
 fn content(o: &mut Object<'_>, losses: &mut Losses) -> Result<Vec<Part>> {

@@ -34,13 +34,9 @@ pub(crate) fn render_response(response: &Response, meta: &Meta, losses: &mut Los
 /// Writes the message; tells whether it calls a tool.
 fn write_message(o: &mut write::Object<'_>, response: &Response, losses: &mut Losses) -> bool {
     let (mut text, mut refusal, mut calls, mut thoughts) = (String::new(), None::<String>, Vec::new(), Vec::new());
-    let mut cited = false;
     for part in &response.parts {
         match &part.content {
-            Content::Text { text: t, annotations } => {
-                text.push_str(t);
-                cited |= !annotations.is_empty();
-            }
+            Content::Text { text: t, annotations: _ } => text.push_str(t),
             Content::Refusal(t) => refusal.get_or_insert_default().push_str(t),
             Content::ToolCall(call) => calls.push(call),
             Content::Reasoning(r) => thoughts.push(r),
@@ -50,7 +46,6 @@ fn write_message(o: &mut write::Object<'_>, response: &Response, losses: &mut Lo
             }
         }
     }
-    losses.add_if(cited, "annotations", "citations have another form here; the recorded answer has them");
     o.put("role", "assistant");
     o.put("content", &(!text.is_empty() || (calls.is_empty() && refusal.is_none())).then_some(text));
     o.put("refusal", &refusal);

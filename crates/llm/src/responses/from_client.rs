@@ -250,7 +250,7 @@ fn reasoning(o: &mut Object<'_>, losses: &mut Losses) -> Result<Option<Reasoning
     let summary: Option<String> = r.get("summary")?.or(old);
     r.rest(losses);
     Ok(Some(ReasoningConfig {
-        enabled: effort.map(|e| e != Effort::None),
+        enabled: None,
         effort,
         budget_tokens: None,
         visible: summary.as_ref().map(|_| true),

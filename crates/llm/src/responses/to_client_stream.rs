@@ -35,6 +35,8 @@ pub(crate) struct Encoder {
     begun: bool,
     /// The answer failed or was too large; nothing follows.
     closed: bool,
+    /// The answer failed with an item open.
+    cut: bool,
     /// Items as they were when they were complete.
     items: Vec<Option<String>>,
     open: Open,
@@ -87,6 +89,7 @@ impl Encoder {
             sequence: 0,
             begun: false,
             closed: false,
+            cut: false,
             items: Vec::new(),
             open: Open::Nothing,
             calls: Vec::new(),
@@ -254,7 +257,7 @@ impl Encoder {
         match std::mem::take(&mut self.open) {
             Open::Nothing => {}
             Open::Message { at, parts, .. } => {
-                let item = message_item(&self.item_id("msg", at), "completed", &parts);
+                let item = message_item(&self.item_id("msg", at), self.end_status(), &parts);
                 self.end_item(out, at, item);
             }
             Open::Reasoning { at, texts } => {
@@ -310,8 +313,15 @@ impl Encoder {
             o.put("output_index", &at);
             o.put(field, &arguments);
         });
-        let item = self.calls.get(index).map(|c| c.json(&id, "completed")).unwrap_or_default();
+        let status = self.end_status();
+        let item = self.calls.get(index).map(|c| c.json(&id, status)).unwrap_or_default();
         self.end_item(out, at, item);
+    }
+
+    /// How an item ends that ends with the answer.
+    fn end_status(&self) -> &'static str {
+        let short = matches!(self.finish, Some(Finish::Length | Finish::ContentFilter));
+        if self.cut || short { "incomplete" } else { "completed" }
     }
 
     /// Closes all that is open.
@@ -340,8 +350,12 @@ impl Encoder {
         if !self.begun {
             return write_stream_error(error, 0, out);
         }
-        let output = self.output();
-        let usage = self.usage;
+        // What was open is told in the response alone.
+        let sequence = self.sequence;
+        self.cut = true;
+        self.close(&mut Vec::new());
+        self.sequence = sequence;
+        let (output, usage) = (self.output(), self.usage);
         self.event(out, "response.failed", |this, o| {
             let status = Status::Failed(error);
             write_object(&mut o.object("response"), &this.meta, &status, &output, Some(&usage), None);

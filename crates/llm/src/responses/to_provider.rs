@@ -42,6 +42,7 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
     if let Some(choice) = tool_choice.as_ref().filter(|_| !tools.is_empty()) {
         write_choice(&mut o, choice);
     }
+    losses.add_if(tool_choice.is_some() && tools.is_empty(), "tool_choice", "there are no tools to choose from");
     o.some("parallel_tool_calls", &parallel_tool_calls.filter(|_| !tools.is_empty()));
     write_text(&mut o, response_format.as_ref(), verbosity.as_deref());
     write_sampling(&mut o, sampling, losses)?;

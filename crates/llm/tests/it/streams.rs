@@ -58,7 +58,7 @@ fn every_split_gives_the_same_stream() {
         let bytes = run(fixture.format, target, body.chunks(1)).out;
         assert_eq!(bytes, whole, "{} to {target} byte by byte", fixture.name);
         // Two pieces at every place of a short stream, and at some of a long one.
-        for at in (0..body.len()).step_by(1 + body.len() / 300) {
+        for at in (0..body.len()).step_by(1 + body.len() / 150) {
             let split = run(fixture.format, target, [&body[..at], &body[at..]]).out;
             assert_eq!(split, whole, "{} to {target} split at {at}", fixture.name);
         }
