@@ -4,6 +4,7 @@
 
 mod errors;
 mod properties;
+mod round_trips;
 mod snapshots;
 mod streams;
 mod world;
