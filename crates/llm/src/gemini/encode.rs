@@ -153,11 +153,11 @@ impl crate::codec::Encoder for Encoder {
             Event::Usage(usage) => self.usage.update(*usage),
             Event::Finish(finish) => self.finish = Some(finish.clone()),
             Event::Error(error) => errors::write_stream_error(error, out),
-            // A comment keeps the connection alive, as this format has no sign of life of its own.
-            Event::Ping => out.extend_from_slice(b": ping\n\n"),
             Event::Start { .. }
             | Event::Annotation(_)
             | Event::ReasoningEnd { .. }
+            // The format has no sign of life, and Google's SDKs take a comment for a fault.
+            | Event::Ping
             | Event::Loss(_)
             | Event::Malformed
             | Event::Done => {}

@@ -206,6 +206,9 @@ fn put_sampling(top: &mut write::Object<'_>, sampling: &Sampling, thinks: bool, 
     } else {
         top.some("top_k", top_k);
     }
+    if stop.iter().any(|s| s.trim().is_empty()) {
+        return Err(TranslateError::unsupported("stop", "Anthropic takes no sequence of white space alone"));
+    }
     if !stop.is_empty() {
         top.put("stop_sequences", stop);
     }

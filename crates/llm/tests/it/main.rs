@@ -5,6 +5,7 @@
 mod errors;
 mod properties;
 mod round_trips;
+mod signatures;
 mod snapshots;
 mod streams;
 mod world;
