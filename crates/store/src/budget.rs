@@ -4,7 +4,7 @@
 //! stores the request, stops the iteration (nothing of it is let out after that) and wakes the workflow, which ends the
 //! agent's process and waits for a person. An approval puts a new version of the policy in force.
 
-use crate::{NewRequest, Store, StoreError, Tx, time_text};
+use crate::{CallScope, NewRequest, Store, StoreError, Tx, time_text};
 use domain::{
     budget::{Amounts, Budget, Spent},
     event::{Actor, Event, EventKind},
@@ -136,37 +136,42 @@ impl Tx {
 }
 
 impl Store {
-    /// What the calls of a task have used, by the records. Calls that were refused are none.
-    pub async fn task_spent(&self, task: TaskId) -> Result<Spent, StoreError> {
+    /// What the calls of a task, a key or a token have used, by the records. Calls that were refused are none.
+    pub async fn call_spent(&self, scope: CallScope) -> Result<Spent, StoreError> {
+        self.caught_up().await;
         let now = crate::now();
         let today = now.to_zoned(TimeZone::UTC).date();
         let since = |date: jiff::civil::Date| {
             date.to_zoned(TimeZone::UTC).map(|z| time_text(z.timestamp())).map_err(StoreError::corrupt)
         };
         let row = sqlx::query(
-            "SELECT COUNT(*) AS calls, COALESCE(SUM(used), 0) AS tokens,
+            "SELECT COUNT(*) AS calls, COALESCE(SUM(used), 0) AS tokens, COALESCE(SUM(cost), 0) AS cost,
                     COUNT(*) FILTER (WHERE begun_at >= $2) AS day_calls,
                     COALESCE(SUM(used) FILTER (WHERE begun_at >= $2), 0) AS day_tokens,
+                    COALESCE(SUM(cost) FILTER (WHERE begun_at >= $2), 0) AS day_cost,
                     COUNT(*) FILTER (WHERE begun_at >= $3) AS month_calls,
-                    COALESCE(SUM(used) FILTER (WHERE begun_at >= $3), 0) AS month_tokens
-             FROM (SELECT begun_at, COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0) AS used
-                   FROM call WHERE task_id = $1 AND turn IS NOT NULL)",
+                    COALESCE(SUM(used) FILTER (WHERE begun_at >= $3), 0) AS month_tokens,
+                    COALESCE(SUM(cost) FILTER (WHERE begun_at >= $3), 0) AS month_cost
+             FROM (SELECT begun_at, COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0) AS used,
+                          cost_micro_usd AS cost
+                   FROM call WHERE scope = $1 AND status <> 'refused')",
         )
-        .bind(task.to_string())
+        .bind(scope.name())
         .bind(since(today)?)
         .bind(since(today.first_of_month())?)
         .fetch_one(self.reader())
         .await?;
         Ok(Spent {
             at_ms: now.as_millisecond(),
-            total: amounts(&row, "calls", "tokens")?,
-            day: amounts(&row, "day_calls", "day_tokens")?,
-            month: amounts(&row, "month_calls", "month_tokens")?,
+            total: amounts(&row, ["calls", "tokens", "cost"])?,
+            day: amounts(&row, ["day_calls", "day_tokens", "day_cost"])?,
+            month: amounts(&row, ["month_calls", "month_tokens", "month_cost"])?,
         })
     }
 }
 
-fn amounts(row: &SqliteRow, calls: &str, tokens: &str) -> Result<Amounts, StoreError> {
+fn amounts(row: &SqliteRow, columns: [&str; 3]) -> Result<Amounts, StoreError> {
     let unsigned = |column: &str| Ok::<u64, StoreError>(row.try_get::<i64, _>(column)?.max(0).unsigned_abs());
-    Ok(Amounts { calls: unsigned(calls)?, tokens: unsigned(tokens)?, micro_usd: 0 })
+    let [calls, tokens, cost] = columns;
+    Ok(Amounts { calls: unsigned(calls)?, tokens: unsigned(tokens)?, micro_usd: unsigned(cost)? })
 }

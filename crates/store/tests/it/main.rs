@@ -1,6 +1,8 @@
 //! The store on a real SQLite file.
 #![cfg(test)]
 
+mod calls;
+mod keys;
 mod requests;
 mod tasks;
 mod writes;

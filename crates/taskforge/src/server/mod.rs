@@ -21,7 +21,14 @@ use futures::FutureExt;
 use image::Images;
 use sandbox::{Docker, Sandboxes};
 use serde_json::json;
-use std::{fs, io::IsTerminal, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::IsTerminal,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 use store::{Durability, Store};
 use tokio::{net::TcpListener, signal::unix};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,7 +65,15 @@ pub(crate) async fn up(config: Config) -> Result<()> {
     api::first_token(&parts.store, &parts.config.data_dir.join("token"))
         .await
         .context("the first token could not be made")?;
-    let app = api::Api::new(parts.store.clone(), services::services(&parts), api_config(&parts.config), stop.clone());
+    let services = services::services(&parts, &stop);
+    // Not waited for: a task that is started meanwhile waits for it, with its progress.
+    let base_image = (services.image_bootstrap)(());
+    tracker.spawn(async move {
+        if let Err(e) = base_image.await {
+            tracing::warn!(error = %e, hint = e.hint, "the base image could not be looked for");
+        }
+    });
+    let app = api::Api::new(parts.store.clone(), services, api_config(&parts.config), stop.clone());
     let address = listener.local_addr()?;
     lock::announce(&parts.config.data_dir, address)?;
     // A code is a secret: it is for a person's eyes, not for a log file.
@@ -84,12 +99,16 @@ pub(crate) async fn up(config: Config) -> Result<()> {
     served
 }
 
+/// Makes a folder that only its owner can enter. One that somebody else could enter (a script made it before) is closed.
 fn make_private(dir: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot make {}", dir.display()))
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    let mode = fs::metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("others can enter {}, and it cannot be closed to them", dir.display()))?;
+    }
+    Ok(())
 }
 
 async fn assemble(config: Config) -> Result<Parts> {
