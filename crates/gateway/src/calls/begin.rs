@@ -1,8 +1,7 @@
 //! The beginning of a call: judged and recorded before its first byte leaves.
 
 use super::{
-    admit, attempt,
-    headers,
+    admit, attempt, headers,
     ingress::Ingress,
     judge,
     open::{Attempt, Open},
@@ -23,11 +22,7 @@ use futures::FutureExt;
 use hyper::{HeaderMap, StatusCode};
 use llm::{Splice, embeddings::EmbeddingsRequest};
 use serde_json::Value;
-use std::{
-    ops::Range,
-    sync::Arc,
-    time::Instant,
-};
+use std::{ops::Range, sync::Arc, time::Instant};
 use store::{Begun as Recorded, CallContext, CallRef, Caller, NewCall, RefusedCaller, SeenResult, StoreError};
 
 /// The most tool calls whose reasoning is looked up for one request.
@@ -48,6 +43,8 @@ pub(super) struct View {
     pub(super) stream: bool,
     pub(super) wants_usage: bool,
     pub(super) max_output: Option<u64>,
+    /// The service tier that is asked for: it has its own price.
+    pub(super) service_tier: Option<String>,
     tools: Vec<String>,
     results: Vec<(String, Range<usize>)>,
     edit: Edit,
@@ -120,6 +117,7 @@ impl View {
             stream: v.stream,
             wants_usage: v.include_usage,
             max_output: v.max_output_tokens,
+            service_tier: spend::service_tier(body),
             tools: v.tools.iter().map(|t| (**t).to_owned()).collect(),
             results: v.tool_results.iter().map(|t| ((*t.tool_call_id).to_owned(), t.content_at.clone())).collect(),
             model: v.model.into_owned(),
@@ -133,6 +131,7 @@ impl View {
             stream: false,
             wants_usage: true,
             max_output: None,
+            service_tier: None,
             tools: Vec::new(),
             results: Vec::new(),
             edit: Edit::Embeddings(Box::new(request)),
@@ -178,8 +177,7 @@ pub(super) async fn begin(
         let retries = who.shared().config.retry.start(started);
         let attempt = Attempt::new(target, prepared.format, permit);
         let limit = reservation.as_ref().and_then(Reservation::limit_to_set);
-        let mut open =
-            Open { attempt, who, asked, started, first_byte: None, held, record: Some(call), reservation };
+        let mut open = Open { attempt, who, asked, started, first_byte: None, held, record: Some(call), reservation };
         if let Some(reservation) = &mut open.reservation {
             reservation.sent();
         }
