@@ -42,7 +42,7 @@ pub(super) async fn pass(begun: Begun, response: Response<Incoming>) -> Reply {
 
 fn stream(begun: Begun, status: StatusCode, answer: &HeaderMap, body: Incoming, streamed: bool) -> Reply {
     // Only a translator needs it.
-    let meta = (!begun.prepared.is_same()).then(|| begun.meta()).unwrap_or_default();
+    let meta = if begun.prepared.is_same() { StreamMeta::default() } else { begun.meta() };
     let Begun { mut open, prepared, .. } = begun;
     let same = prepared.is_same();
     if same && !streamed {
