@@ -3,6 +3,7 @@
 
 mod calls;
 mod requests;
+mod speed;
 mod tasks;
 mod writes;
 
