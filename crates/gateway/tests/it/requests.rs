@@ -34,7 +34,7 @@ impl World {
         let candidate = Candidate {
             request: id,
             base_image: "sha256:a".into(),
-            parent_image: "sha256:a".into(),
+            parent_image: "sha256:base".into(),
             artefacts: Vec::new(),
             dockerfile: "FROM a\n".into(),
             policy_version: 1,
