@@ -39,7 +39,7 @@ pub use images::ImageRow;
 pub use intents::{Intent, IntentKind, IntentRow};
 pub use iterations::{Iteration, IterationStart};
 pub use messages::Message;
-pub use requests::NewRequest;
+pub use requests::{NewRequest, RequestFilter, RequestPage};
 pub use runs::Run;
 
 pub use tasks::{NewTask, TaskFilter, TaskPage};
@@ -100,7 +100,7 @@ struct Inner {
     log_dir: PathBuf,
     data_dir: PathBuf,
     installation: InstallationId,
-    _writer: AbortOnDropHandle<()>,
+    writer: AbortOnDropHandle<()>,
 }
 
 impl Store {
@@ -132,10 +132,21 @@ impl Store {
             log_dir: data_dir.join("audit"),
             data_dir: data_dir.to_owned(),
             installation,
-            _writer: AbortOnDropHandle::new(task),
+            writer: AbortOnDropHandle::new(task),
         }));
         store.reserve_restore()?;
         Ok(store)
+    }
+
+    /// Closes the database, and returns once its files are at rest. Where other handles of the store still live, only
+    /// their readers are closed.
+    pub async fn close(self) {
+        self.0.read.close().await;
+        let Some(Inner { jobs, writer, .. }) = Arc::into_inner(self.0) else { return };
+        drop(jobs);
+        if let Err(e) = writer.await {
+            tracing::error!(error = %e, "the writer of the store ended badly");
+        }
     }
 
     /// The id of this installation: the label of everything it makes.

@@ -6,13 +6,18 @@ use image::ImagesConfig;
 use std::{
     env,
     net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use store::Durability;
 
 /// Where the server listens unless told otherwise.
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
+/// Seconds that a request may wait: up to a year.
+const REQUEST_TTL_S: RangeInclusive<u64> = 1..=365 * 24 * 3600;
+/// Agents at once: with none nothing would ever run.
+const MAX_AGENTS: RangeInclusive<usize> = 1..=10_000;
 
 /// Settings of the server.
 pub(crate) struct Config {
@@ -32,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) request_ttl: Duration,
     /// Agents that may run at once.
     pub(crate) max_agents: usize,
+    /// Whether the base image is made when the server starts, and not only when a task needs it.
+    pub(crate) bootstrap_at_start: bool,
     /// The supervisor binary, if not the embedded one.
     pub(crate) supervisor: Option<PathBuf>,
 }
@@ -40,11 +47,14 @@ fn var(name: &str) -> Option<String> {
     env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
 }
 
-fn number<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
-    match var(name) {
-        None => Ok(default),
-        Some(text) => text.parse().ok().with_context(|| format!("{name} is {text:?}; it must be a whole number")),
-    }
+fn number<T>(name: &str, default: T, bounds: RangeInclusive<T>) -> Result<T>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let Some(text) = var(name) else { return Ok(default) };
+    let (least, most) = (bounds.start(), bounds.end());
+    let found = text.parse().ok().filter(|n| bounds.contains(n));
+    found.with_context(|| format!("{name} is {text:?}; it must be a whole number from {least} to {most}"))
 }
 
 impl Config {
@@ -66,34 +76,43 @@ impl Config {
             request_ttl: Duration::from_secs(number(
                 "TASKFORGE_REQUEST_TTL_S",
                 domain::request::DEFAULT_REQUEST_TTL_S,
+                REQUEST_TTL_S,
             )?),
-            max_agents: number("TASKFORGE_MAX_AGENTS", 64)?,
+            max_agents: number("TASKFORGE_MAX_AGENTS", 64, MAX_AGENTS)?,
+            bootstrap_at_start: bootstrap_at_start()?,
             supervisor: var("TASKFORGE_SUPERVISOR").map(PathBuf::from),
         })
     }
 }
 
-impl Config {
-    /// Settings of images and packages.
-    pub(crate) fn images(&self) -> ImagesConfig {
-        let mut c = ImagesConfig::new(&self.data_dir);
-        let r = &mut c.registries;
-        for (name, place) in [
-            ("TASKFORGE_PYPI_URL", &mut r.pypi),
-            ("TASKFORGE_NPM_URL", &mut r.npm),
-            ("TASKFORGE_DEBIAN_URL", &mut r.debian),
-            ("TASKFORGE_DEBIAN_SECURITY_URL", &mut r.debian_security),
-            ("TASKFORGE_ROOTFS_IMAGE", &mut c.rootfs_image),
-        ] {
-            if let Some(value) = var(name) {
-                *place = value;
-            }
+/// Settings of images and packages, for a data directory.
+pub(crate) fn images(data_dir: &Path) -> ImagesConfig {
+    let mut c = ImagesConfig::new(data_dir);
+    let r = &mut c.registries;
+    for (name, place) in [
+        ("TASKFORGE_PYPI_URL", &mut r.pypi),
+        ("TASKFORGE_NPM_URL", &mut r.npm),
+        ("TASKFORGE_DEBIAN_URL", &mut r.debian),
+        ("TASKFORGE_DEBIAN_SECURITY_URL", &mut r.debian_security),
+        ("TASKFORGE_ROOTFS_IMAGE", &mut c.rootfs_image),
+    ] {
+        if let Some(value) = var(name) {
+            *place = value;
         }
-        if let Some(hosts) = var("TASKFORGE_PYPI_FILE_HOSTS") {
-            c.registries.pypi_files = hosts.split(',').map(|h| h.trim().to_owned()).collect();
-        }
-        c.ca_bundle = var("TASKFORGE_CA_BUNDLE").map(PathBuf::from);
-        c
+    }
+    if let Some(hosts) = var("TASKFORGE_PYPI_FILE_HOSTS") {
+        c.registries.pypi_files = hosts.split(',').map(|h| h.trim().to_owned()).collect();
+    }
+    c.ca_bundle = var("TASKFORGE_CA_BUNDLE").map(PathBuf::from);
+    c
+}
+
+/// Whether the server makes the base image when it starts.
+pub(crate) fn bootstrap_at_start() -> Result<bool> {
+    match var("TASKFORGE_BOOTSTRAP").as_deref() {
+        None | Some("start") => Ok(true),
+        Some("task") => Ok(false),
+        Some(other) => bail!("TASKFORGE_BOOTSTRAP is {other:?}; it must be start or task"),
     }
 }
 

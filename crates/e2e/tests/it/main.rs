@@ -4,6 +4,7 @@ mod access;
 mod crash;
 mod decisions;
 mod disk;
+mod engine;
 mod installation;
 mod limits;
 mod log;

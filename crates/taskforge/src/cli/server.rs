@@ -1,11 +1,11 @@
 //! Commands that run and keep the server itself.
 
-use super::{Context, Exit, Failure, Outcome, decide, doctor};
+use super::{Context, Exit, Failure, Outcome, decide, doctor, greet};
 use crate::{
-    client::{Client, Events},
+    client::Events,
     output::{self, event},
 };
-use api::wire::{Health, Page, SignInCode, Task};
+use api::wire::{Health, Page, Task};
 use clap::Args;
 use futures::future::BoxFuture;
 use rustix::{
@@ -36,7 +36,7 @@ pub(crate) struct Hooks {
     /// Removes all that the installation owns.
     pub(crate) clean: Work<PathBuf>,
     /// Writes a consistent copy of a data directory to a file.
-    pub(crate) backup: Work<(PathBuf, PathBuf)>,
+    pub(crate) backup: Work<(PathBuf, PathBuf, bool)>,
     /// Fills a data directory from a file.
     pub(crate) restore: Work<(PathBuf, PathBuf)>,
 }
@@ -90,10 +90,24 @@ pub(super) struct Clean {
     yes: bool,
 }
 
-/// A backup.
+/// Arguments of `backup`.
 #[derive(Debug, Args)]
-pub(super) struct Archive {
-    /// The file.
+#[command(
+    after_help = "Examples:\n  taskforge down && taskforge backup all.tar\n  taskforge backup --with-images all.tar"
+)]
+pub(super) struct Backup {
+    /// The file to write.
+    file: PathBuf,
+    /// With the images that tasks use, to restore it where they are not in Docker: half a gigabyte and more.
+    #[arg(long)]
+    with_images: bool,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  taskforge --data-dir .taskforge restore all.tar")]
+pub(super) struct Restore {
+    /// The file that `backup` wrote.
     file: PathBuf,
 }
 
@@ -148,7 +162,7 @@ async fn detached(c: &Context, dir: &Path, listen: &str) -> Outcome {
         }
         tokio::time::sleep(PAUSE).await;
     };
-    greet(c, &server).await
+    greet::greet(c, server.address, server.pid).await
 }
 
 fn spawn(dir: &Path, listen: &str, log: &Path) -> Outcome<Child> {
@@ -158,23 +172,6 @@ fn spawn(dir: &Path, listen: &str, log: &Path) -> Outcome<Child> {
     // Its own process group: a Ctrl-C at this terminal is not for the server.
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
     Ok(command.spawn()?)
-}
-
-async fn greet(c: &Context, server: &Announcement) -> Outcome {
-    let base = format!("http://{}", server.address);
-    let global = super::Global { server: Some(base.clone()), ..c.global.clone() };
-    let code: SignInCode = Client::find(&global)?.post("/api/sign-in/codes").await?;
-    if c.out.json {
-        let link = format!("{base}{}#{}", code.path, code.code);
-        c.out.document(&serde_json::json!({"address": server.address, "pid": server.pid, "sign_in": link}))?;
-        return Ok(Exit::Ok);
-    }
-    c.out.line(&format!("TaskForge listens on {base} (process {})", server.pid));
-    c.out.line(&format!("  sign in   {base}{}#{}   (once, within 10 minutes)", code.path, code.code));
-    c.out.line(&format!("  API docs  {base}/docs"));
-    c.out.line("  look      taskforge doctor");
-    c.out.line("  next      taskforge run \"Say hello in hello.txt\" --model PROVIDER/MODEL");
-    Ok(Exit::Ok)
 }
 
 /// The last error line of a log, or its last line.
@@ -353,12 +350,17 @@ pub(super) async fn clean(c: &Context, args: Clean) -> Outcome {
     said(c, "removed", &dir)
 }
 
-pub(super) async fn backup(c: &Context, args: Archive) -> Outcome {
-    (c.hooks.backup)((c.global.data_dir(), args.file.clone())).await?;
+pub(super) async fn backup(c: &Context, args: Backup) -> Outcome {
+    let dir = c.global.data_dir();
+    if is_running(&dir) {
+        return Err(Failure::new(Exit::Conflict, "already_running", format!("a server runs on {}", dir.display()))
+            .hint("a backup is consistent only while none does: `taskforge down` first, or `make backup` for both"));
+    }
+    (c.hooks.backup)((dir, args.file.clone(), args.with_images)).await?;
     said(c, "written", &args.file)
 }
 
-pub(super) async fn restore(c: &Context, args: Archive) -> Outcome {
+pub(super) async fn restore(c: &Context, args: Restore) -> Outcome {
     let dir = c.global.data_dir();
     if is_running(&dir) {
         return Err(Failure::new(Exit::Conflict, "already_running", format!("a server runs on {}", dir.display()))

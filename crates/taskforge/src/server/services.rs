@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use store::{Durability, Store};
+use tokio_util::sync::CancellationToken;
+use workflow::activities::base_row;
 
 /// How the base image is being made.
 #[derive(Clone, Default)]
@@ -22,7 +24,8 @@ enum Bootstrap {
 }
 
 /// The services of the API.
-pub(crate) fn services(parts: &Arc<Parts>) -> Services {
+pub(crate) fn services(parts: &Arc<Parts>, stop: &CancellationToken) -> Services {
+    let stop = stop.clone();
     let p = || Arc::clone(parts);
     let state = Arc::new(Mutex::new(Bootstrap::Idle));
     let (a, b, c, d, e, f, g, h) = (p(), p(), p(), p(), p(), p(), p(), p());
@@ -39,7 +42,7 @@ pub(crate) fn services(parts: &Arc<Parts>) -> Services {
         }),
         audit_verify: ask(move |()| verify(e.store.clone())),
         audit_checkpoint: ask(move |()| checkpoint(f.store.clone())),
-        image_bootstrap: ask(move |()| bootstrap(Arc::clone(&g), Arc::clone(&state))),
+        image_bootstrap: ask(move |()| bootstrap(Arc::clone(&g), Arc::clone(&state), stop.clone())),
         image_prune: ask(move |()| prune(Arc::clone(&h))),
     }
 }
@@ -88,10 +91,17 @@ async fn checkpoint(store: Store) -> Result<String, ApiError> {
     store.log_newest().await?.ok_or_else(|| ApiError::new(Code::LogUnavailable, "the log has no checkpoint yet"))
 }
 
-async fn bootstrap(parts: Arc<Parts>, state: Arc<Mutex<Bootstrap>>) -> Result<wire::Bootstrap, ApiError> {
+async fn bootstrap(
+    parts: Arc<Parts>,
+    state: Arc<Mutex<Bootstrap>>,
+    stop: CancellationToken,
+) -> Result<wire::Bootstrap, ApiError> {
     let answer = |state: &str, image, detail| wire::Bootstrap { state: state.to_owned(), image, detail };
     let docker = |e: image::ImageError| ApiError::new(Code::DockerUnavailable, e.to_string());
     if let Some(bases) = parts.services.images.bases().await.map_err(docker)? {
+        let row = base_row(&bases.agent);
+        let work = store::work(move |tx| async move { tx.image_upsert(&row).await }.boxed());
+        parts.store.write(Durability::Process, work).await?;
         return Ok(answer("ready", Some(bases.agent.id), bases.agent.tag));
     }
     let now = state.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -106,9 +116,21 @@ async fn bootstrap(parts: Arc<Parts>, state: Arc<Mutex<Bootstrap>>) -> Result<wi
     let work = Arc::clone(&parts);
     parts.tracker.spawn(async move {
         let progress = set.clone();
-        match work.services.images.bootstrap(&move |line: &str| progress(Bootstrap::Running(line.to_owned()))).await {
+        let tell = move |line: &str| {
+            tracing::info!(line, "base image");
+            progress(Bootstrap::Running(line.to_owned()));
+        };
+        let made = tokio::select! {
+            made = work.services.images.bootstrap(&tell) => made,
+            // The next start makes it.
+            () = stop.cancelled() => return,
+        };
+        match made {
             Ok(_) => set(Bootstrap::Idle),
-            Err(e) => set(Bootstrap::Failed(e.to_string())),
+            Err(e) => {
+                tracing::warn!(error = %e, "the base image could not be made; `taskforge image bootstrap` tries again");
+                set(Bootstrap::Failed(e.to_string()));
+            }
         }
     });
     Ok(match now {
