@@ -16,7 +16,7 @@
 use super::{
     items,
     output::{Call, Said, content_at, message_item, reasoning_item, summary_at, summary_part},
-    to_client::{Status, write_object, write_stream_error},
+    to_client::{Status, write_object},
 };
 use crate::{
     ApiError, ErrorKind, Usage,
@@ -330,9 +330,8 @@ impl Encoder {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        if !self.begun {
-            return write_stream_error(error, 0, out);
-        }
+        // The SDKs take no error before the beginning.
+        self.begin(out);
         // What was open is told in the response alone.
         let sequence = self.sequence;
         self.cut = true;

@@ -151,6 +151,7 @@ fn a_long_stream_takes_no_more_memory_than_a_short_one() {
     }
     assert!(translator.answer().truncated);
     assert!(translator.answer().text.len() <= llm::MAX_KEPT_BYTES);
+    assert!((4096..16_384).contains(&translator.answer().beyond.len()));
     translator.feed(b"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n", &mut out);
     translator.finish(&mut out);
     assert!(translator.answer().is_complete());
