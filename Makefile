@@ -66,8 +66,8 @@ clean: built ## Stop the server and remove what this installation owns, and noth
 	@$(TASKFORGE) clean
 
 .PHONY: backup
-backup: built ## A consistent copy of database, engine state, workspaces, packages and log: make backup FILE=…
-	@$(TASKFORGE) backup "$(or $(FILE),taskforge-backup-$(shell date -u +%Y%m%dT%H%M%SZ).tar)"
+backup: built ## A consistent copy of database, engine state, workspaces, packages, log (and images): make backup FILE=… [IMAGES=1]
+	@scripts/backup "$(or $(FILE),taskforge-backup-$(shell date -u +%Y%m%dT%H%M%SZ).tar)" $(if $(IMAGES),--with-images)
 
 .PHONY: restore
 restore: built ## Put a backup back: make restore FILE=…

@@ -5,6 +5,7 @@ mod budget;
 mod crash;
 mod decisions;
 mod disk;
+mod engine;
 mod installation;
 mod limits;
 mod log;
