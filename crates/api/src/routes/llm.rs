@@ -19,7 +19,8 @@ pub(crate) async fn list(
     Params(q): Params<wire::ListCalls>,
 ) -> ApiResult<Json<wire::Page<wire::Call>>> {
     let task = api.store.task_get(extract::id(&q.task)?).await?;
-    let calls = api.store.call_list(task.id, extract::optional_id(q.cursor.as_deref())?).await?;
+    let filter = store::CallFilter { cursor: extract::optional_id(q.cursor.as_deref())?, ..task.id.into() };
+    let calls = api.store.call_list(&filter).await?;
     let full = calls.len() as u64 >= u64::from(store::MAX_CALL_PAGE);
     let next_cursor = calls.last().filter(|_| full).map(|c| c.id.to_string());
     Ok(Json(wire::Page { items: calls.into_iter().map(Into::into).collect(), next_cursor }))

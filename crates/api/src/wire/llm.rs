@@ -85,11 +85,11 @@ impl From<store::Call> for Call {
     fn from(c: store::Call) -> Self {
         Self {
             id: c.id.to_string(),
-            task: c.task.to_string(),
+            task: c.task.map(|t| t.to_string()).unwrap_or_default(),
             iteration: c.iteration,
             turn: c.turn,
             asked_model: c.asked_model,
-            provider: c.upstream,
+            provider: c.provider,
             model: c.model,
             stream: c.stream,
             retry_of: c.retry_of.map(|r| r.to_string()),
