@@ -127,7 +127,7 @@ impl Store {
         let mut tx = Tx::open(&options, blobs).await?;
         let installation = tx.installation().await?;
         let keys = KeyRing::default();
-        keys.load(&read).await?;
+        keys.load(&read, None).await?;
         let (changed, changes) = watch::channel(tx.leaf_count());
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let task = tokio::spawn(writer::run(tx, queue, changed));

@@ -122,3 +122,21 @@ pub struct CallDetail {
     /// The whole answer as it arrived; none: erased, or there was none.
     pub response: Option<String>,
 }
+
+/// A call from the playground: OpenAI's Chat Completions, with all of its fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlaygroundRequest {
+    /// `provider/model`, an alias, or a name that one provider lists.
+    #[schema(example = "openai/gpt-4o")]
+    pub model: String,
+    /// The messages.
+    #[schema(value_type = Vec<Object>)]
+    pub messages: Vec<serde_json::Value>,
+    /// Whether the answer comes as server-sent events.
+    #[serde(default)]
+    pub stream: bool,
+    /// Every other field of Chat Completions.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
