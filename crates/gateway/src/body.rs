@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, StatusCode,
-    body::{Body, Incoming},
+    body::Body,
     header::CONTENT_LENGTH,
 };
 use std::{sync::Arc, time::Duration};
@@ -59,12 +59,16 @@ impl Held {
 }
 
 /// Reads a whole request body of at most `max` bytes.
-pub(crate) async fn read(
+pub(crate) async fn read<B>(
     memory: &Memory,
     headers: &HeaderMap,
-    body: Incoming,
+    body: B,
     max: usize,
-) -> Result<(Bytes, Held), Refusal> {
+) -> Result<(Bytes, Held), Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let declared = headers.get(CONTENT_LENGTH).and_then(|l| l.to_str().ok()).and_then(|l| l.parse::<usize>().ok());
     if declared.is_some_and(|n| n > max) || body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
@@ -76,7 +80,7 @@ pub(crate) async fn read(
     }
 }
 
-async fn collect(mut body: Incoming, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal> {
+async fn collect(mut body: B, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal> {
     let broken = |e: hyper::Error| {
         Refusal::new(StatusCode::BAD_REQUEST, "body_broken", format!("the request body could not be read: {e}"))
     };
@@ -110,6 +114,6 @@ fn too_large(max: usize) -> Refusal {
 }
 
 fn busy() -> Refusal {
-    let message = "too many large requests of this sandbox are under way; try again when some have ended";
+    let message = "too many large requests of this client are under way; try again when some have ended";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too_busy", message).retry_after(1)
 }

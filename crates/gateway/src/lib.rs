@@ -22,6 +22,7 @@ mod mcp;
 mod proxy;
 mod rate;
 mod reply;
+pub mod resilience;
 mod routes;
 mod sandbox;
 mod secret;

@@ -1,4 +1,4 @@
-//! Whether a model call may leave, and where to.
+//! Whether a sandbox's model call may leave.
 
 use crate::{mcp, reply::Refusal};
 use domain::{
@@ -11,26 +11,17 @@ use store::CallContext;
 /// A run of OpenClaw whose first request lacks our tools.
 pub(crate) const TOOLS_MISSING: &str = "tools_missing";
 
-/// Where a call goes: the upstream's name and its own name for the model.
-pub(crate) fn judge<'a>(
-    context: &'a CallContext,
-    asked_model: &str,
-    tools: &[String],
-) -> Result<(&'a str, &'a str), Refusal> {
+/// Why a call may not leave, whatever model it asks for.
+pub(super) fn judge(context: &CallContext, tools: &[String]) -> Result<(), Refusal> {
     if let Some(refusal) = stopping(context) {
         return Err(refusal);
     }
-    let model = allowed_model(&context.policy, asked_model)?;
-    let target = model.split_once('/').ok_or_else(|| {
-        let message = format!("the task's policy names the model {model:?} without its provider");
-        Refusal::new(StatusCode::BAD_GATEWAY, "bad_policy", message)
-    })?;
     let lacks_tools = || mcp::prefixed_names().iter().any(|needed| !tools.iter().any(|t| t == needed));
     if context.agent == Agent::Openclaw && context.turns == 0 && lacks_tools() {
         let message = "the first model request of this turn lacks TaskForge's tools, so it is not let out";
         return Err(Refusal::new(StatusCode::FORBIDDEN, TOOLS_MISSING, message));
     }
-    Ok(target)
+    Ok(())
 }
 
 /// Why nothing of the sandbox is let out at the moment.
@@ -45,22 +36,27 @@ pub(crate) fn stopping(context: &CallContext) -> Option<Refusal> {
 }
 
 /// The policy's model that `asked` means: a full name, or a bare one that fits exactly one of them.
-fn allowed_model<'a>(policy: &'a Policy, asked: &str) -> Result<&'a str, Refusal> {
+pub(super) fn allowed_model<'a>(policy: &'a Policy, asked: &str) -> Result<&'a str, NotAllowed> {
     if let Some(model) = policy.models.iter().find(|m| *m == asked) {
         return Ok(model);
     }
     let mut bare = policy.models.iter().filter(|m| m.split_once('/').is_some_and(|(_, name)| name == asked));
     match (bare.next(), bare.next()) {
         (Some(model), None) => Ok(model),
-        _ => {
-            let shown: String = domain::text::visible_line(asked).chars().take(200).collect();
-            let message = format!(
-                "the task's policy does not allow the model {shown:?}; it allows: {}",
-                policy.models.join(", ")
-            );
-            Err(Refusal::new(StatusCode::FORBIDDEN, "model_not_allowed", message))
-        }
+        _ => Err(NotAllowed),
     }
+}
+
+/// The policy has no such model.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotAllowed;
+
+/// What a sandbox hears that asks for another model.
+pub(super) fn not_allowed(policy: &Policy, asked: &str) -> Refusal {
+    let shown = super::admit::shown(asked);
+    let message =
+        format!("the task's policy does not allow the model {shown:?}; it allows: {}", policy.models.join(", "));
+    Refusal::new(StatusCode::FORBIDDEN, "model_not_allowed", message)
 }
 
 #[cfg(test)]
@@ -74,12 +70,12 @@ mod tests {
     #[test]
     fn only_the_models_of_the_policy_are_allowed() {
         let policy = policy(&["openai/gpt-4o", "router/openai/gpt-4o", "a/same", "b/same"]);
-        let allowed = |asked| allowed_model(&policy, asked).map_err(|r| r.code);
+        let allowed = |asked| allowed_model(&policy, asked);
         assert_eq!(allowed("openai/gpt-4o"), Ok("openai/gpt-4o"));
         assert_eq!(allowed("gpt-4o"), Ok("openai/gpt-4o"));
         assert_eq!(allowed("router/openai/gpt-4o"), Ok("router/openai/gpt-4o"));
         for asked in ["same", "", "gpt-4o-mini", "openai/", "openai/GPT-4o", "a/other", "openai/gpt-4o "] {
-            assert_eq!(allowed(asked), Err("model_not_allowed"), "{asked:?}");
+            assert_eq!(allowed(asked), Err(NotAllowed), "{asked:?}");
         }
     }
 }

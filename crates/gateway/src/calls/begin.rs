@@ -1,0 +1,310 @@
+//! The beginning of a call: judged and recorded before its first byte leaves.
+
+use super::{
+    admit, attempt,
+    failure::Failure,
+    headers,
+    ingress::Ingress,
+    judge::{TOOLS_MISSING, judge},
+    open::{Attempt, Open},
+    prepare::{Carries, Prepared, prepare},
+    undisturbed,
+    who::{Identity, Who},
+};
+use crate::{
+    body::Held,
+    providers::{Route, Target},
+    reply::Refusal,
+    resilience::{Permit, Retries},
+};
+use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode};
+use llm::Splice;
+use serde_json::Value;
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+use store::{Begun as Recorded, CallContext, CallRef, Caller, NewAttempt, NewCall, NotSent, RefusedCaller, SeenResult, StoreError};
+
+/// The most tool calls whose reasoning is looked up for one request.
+const MAX_CARRIES: usize = 64;
+
+/// What a client asks for, as far as it could be understood.
+pub(super) struct Asked {
+    pub(super) ingress: Ingress,
+    pub(super) body: Bytes,
+    /// As they are recorded.
+    headers: Value,
+    pub(super) view: Result<View, String>,
+}
+
+/// The fields that matter, detached from the body.
+pub(super) struct View {
+    pub(super) model: String,
+    pub(super) stream: bool,
+    pub(super) wants_usage: bool,
+    pub(super) max_output: Option<u64>,
+    tools: Vec<String>,
+    results: Vec<(String, Range<usize>)>,
+    splice: Splice,
+}
+
+/// A call that may leave.
+pub(super) struct Begun {
+    pub(super) open: Open,
+    pub(super) prepared: Prepared,
+    /// The targets after the one under way.
+    pub(super) further: std::vec::IntoIter<Target>,
+    pub(super) retries: Retries,
+    pub(super) client: HeaderMap,
+    pub(super) carries: Carries,
+}
+
+/// Where a call goes first.
+struct Chosen {
+    target: Target,
+    prepared: Prepared,
+    permit: Permit,
+    further: std::vec::IntoIter<Target>,
+}
+
+impl Asked {
+    pub(super) fn new(ingress: Ingress, body: Bytes, headers: &HeaderMap) -> Self {
+        let view = llm::view(ingress.format(), None, &body).map_err(|e| e.to_string()).map(|v| View {
+            splice: v.splice().clone(),
+            stream: v.stream,
+            wants_usage: v.include_usage,
+            max_output: v.max_output_tokens,
+            tools: v.tools.iter().map(|t| (**t).to_owned()).collect(),
+            results: v.tool_results.iter().map(|t| ((*t.tool_call_id).to_owned(), t.content_at.clone())).collect(),
+            model: v.model.into_owned(),
+        });
+        Self { ingress, body, headers: headers::recorded(headers), view }
+    }
+
+    /// A request whose body was not read to its end.
+    pub(super) fn unread(ingress: Ingress, headers: &HeaderMap) -> Self {
+        Self { ingress, body: Bytes::new(), headers: headers::recorded(headers), view: Err(String::new()) }
+    }
+
+    fn new_call(&self) -> NewCall {
+        let view = self.view.as_ref().ok();
+        let result = |(id, at): &(String, Range<usize>)| SeenResult {
+            tool_id: id.clone(),
+            content: self.body.get(at.clone()).map(|_| self.body.slice(at.clone())).unwrap_or_default(),
+        };
+        NewCall {
+            ingress: self.ingress.name(),
+            asked_model: view.map(|v| v.model.clone()).unwrap_or_default(),
+            stream: view.is_some_and(|v| v.stream),
+            headers: self.headers.clone(),
+            request: self.body.clone(),
+            results: view.map(|v| v.results.iter().map(result).collect()).unwrap_or_default(),
+        }
+    }
+}
+
+impl View {
+    /// The request with the provider's own name of the model; a Chat stream is also asked for its token counts.
+    pub(super) fn rewrite(&self, body: &[u8], model: &str) -> Vec<u8> {
+        self.splice.rewrite(body, model, true)
+    }
+}
+
+/// Records the beginning of a call, or why it is refused. If that cannot be recorded, the call is refused.
+pub(super) async fn begin(
+    who: Who,
+    asked: Asked,
+    client: &HeaderMap,
+    held: Held,
+    started: Instant,
+) -> Result<Begun, Refusal> {
+    let asked = Arc::new(asked);
+    let carries = carries(&who, &asked).await?;
+    let (call, chosen, carries) = match &who {
+        Who::Sandbox(_) => begin_sandbox(&who, &asked, client, carries).await?,
+        Who::Caller(_) => begin_caller(&who, &asked, client, carries).await?,
+    };
+    let Chosen { target, prepared, permit, further } = chosen;
+    let retries = who.shared().config.retry.start(started);
+    let open = Open {
+        attempt: Attempt::new(target, prepared.format, permit),
+        who,
+        asked,
+        started,
+        first_byte: None,
+        held,
+        record: Some(call),
+    };
+    Ok(Begun { open, prepared, further, retries, client: client.clone(), carries })
+}
+
+async fn begin_caller(
+    who: &Who,
+    asked: &Arc<Asked>,
+    client: &HeaderMap,
+    carries: Carries,
+) -> Result<(CallRef, Chosen, Carries), Refusal> {
+    let Who::Caller(outside) = who else { return Err(Refusal::log_unwritable()) };
+    let caller = match &outside.identity {
+        Identity::Key(key) => Caller::Key { key: key.id },
+        Identity::Token(name) => Caller::Token { name: name.clone() },
+        Identity::Unknown => return Err(refuse(who, asked, admit::unknown_key()).await),
+    };
+    let chosen = match &asked.view {
+        Err(e) => Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone())),
+        Ok(view) => match admit::of_caller(outside, &view.model).await {
+            Ok(route) => choose(route, asked, view, client, &carries),
+            Err(refusal) => Err(refusal),
+        },
+    };
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(refusal) => return Err(refuse(who, asked, refusal).await),
+    };
+    let recorder = who.shared().recorder.clone();
+    let (new, first) = (asked.new_call(), chosen.prepared.attempt(&chosen.target));
+    let begun = guarded(who, async move { recorder.begin(caller, new, first).await }).await;
+    Ok((begun.map_err(|e| unwritable(who, &e))?, chosen, carries))
+}
+
+async fn begin_sandbox(
+    who: &Who,
+    asked: &Arc<Asked>,
+    client: &HeaderMap,
+    carries: Carries,
+) -> Result<(CallRef, Chosen, Carries), Refusal> {
+    let Who::Sandbox(sandbox) = who else { return Err(Refusal::log_unwritable()) };
+    let (recorder, task) = (who.shared().recorder.clone(), sandbox.task);
+    let verdict = Arc::new(Mutex::new(None));
+    let judged = {
+        let (asked, who, client, verdict) = (Arc::clone(asked), who.clone(), client.clone(), Arc::clone(&verdict));
+        let carries = carries.clone();
+        move |context: &CallContext| -> Result<NewAttempt, NotSent> {
+            let judged = judge_sandbox(&who, context, &asked, &client, &carries);
+            let answer = match &judged {
+                Ok(chosen) => Ok(chosen.prepared.attempt(&chosen.target)),
+                Err(refusal) => Err(refusal.not_sent()),
+            };
+            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged);
+            answer
+        }
+    };
+    let new = asked.new_call();
+    let begun = guarded(who, async move {
+        match recorder.begin_task(task, new, judged).await? {
+            Recorded::Sent(call) => Ok(Some(call)),
+            Recorded::Refused(..) => Ok(None),
+        }
+    })
+    .await;
+    let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (begun, verdict) {
+        (Err(e), _) => Err(unwritable(who, &e)),
+        (Ok(Some(call)), Some(Ok(chosen))) => Ok((call, chosen, carries)),
+        (Ok(_), Some(Err(refusal))) => {
+            if refusal.code == TOOLS_MISSING {
+                tools_missing(who).await;
+            }
+            Err(refusal)
+        }
+        (Ok(_), _) => Err(Refusal::log_unwritable()),
+    }
+}
+
+fn judge_sandbox(
+    who: &Who,
+    context: &CallContext,
+    asked: &Asked,
+    client: &HeaderMap,
+    carries: &Carries,
+) -> Result<Chosen, Refusal> {
+    let view = asked.view.as_ref().map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone()))?;
+    judge::stopping_or(context)?;
+    let configured = who.shared().registry.configured();
+    let route = admit::of_policy(&context.policy, &view.model, &configured)?;
+    judge(context, &view.tools)?;
+    choose(route, asked, view, client, carries)
+}
+
+/// The first target that is not left alone and to which the request can be carried.
+fn choose(route: Route, asked: &Asked, view: &View, client: &HeaderMap, carries: &Carries) -> Result<Chosen, Refusal> {
+    let mut further = route.targets.into_iter();
+    let mut why = None;
+    while let Some(target) = further.next() {
+        match attempt::admit(asked, view, &target, client, carries) {
+            Ok((prepared, permit)) => return Ok(Chosen { target, prepared, permit, further }),
+            Err(refusal) => {
+                why.get_or_insert(refusal);
+            }
+        }
+    }
+    Err(why.unwrap_or_else(|| {
+        Refusal::new(StatusCode::BAD_GATEWAY, "no_target", "the alias has no model whose provider is configured")
+    }))
+}
+
+/// Records a refusal; if that cannot be, the refusal is that.
+pub(super) async fn refuse(who: &Who, asked: &Asked, refusal: Refusal) -> Refusal {
+    let by = match who {
+        Who::Sandbox(s) => RefusedCaller::Task(s.task),
+        Who::Caller(c) => match &c.identity {
+            Identity::Key(key) => RefusedCaller::Key(key.id),
+            Identity::Token(name) => RefusedCaller::Token(name.clone()),
+            Identity::Unknown => {
+                if !c.shared.unknown_keys.take() {
+                    // Nobody fills the disk with wrong keys.
+                    return refusal;
+                }
+                RefusedCaller::Unknown
+            }
+        },
+    };
+    let mut new = asked.new_call();
+    if by == RefusedCaller::Unknown {
+        new.request = Bytes::new();
+        new.results = Vec::new();
+    }
+    let (recorder, why) = (who.shared().recorder.clone(), refusal.not_sent());
+    match guarded(who, async move { recorder.refuse(by, new, why).await }).await {
+        Ok(_) => refusal,
+        Err(e) => unwritable(who, &e),
+    }
+}
+
+async fn guarded<T: Send + 'static>(
+    who: &Who,
+    future: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    match undisturbed(&who.shared().tracker, future).await {
+        Some(done) => done,
+        None => Err(StoreError::Closed),
+    }
+}
+
+fn unwritable(who: &Who, e: &StoreError) -> Refusal {
+    tracing::error!(caller = %who.label(), error = %e, "a model call could not be recorded and was refused");
+    Refusal::log_unwritable()
+}
+
+/// Reasoning that earlier answers had before the tool calls whose results the request carries.
+async fn carries(who: &Who, asked: &Asked) -> Result<Carries, Refusal> {
+    let mut found = Carries::default();
+    let Ok(view) = &asked.view else { return Ok(found) };
+    let format = asked.ingress.format();
+    let configured = who.shared().registry.configured();
+    if view.results.is_empty() || configured.all.iter().all(|p| p.kind.format_for(format) == format) {
+        return Ok(found);
+    }
+    let Some(scope) = who.carry_scope() else { return Ok(found) };
+    for (id, _) in view.results.iter().rev().take(MAX_CARRIES) {
+        match who.shared().recorder.carry(&scope, id).await {
+            Ok(Some(kept)) => drop(found.insert(id.clone(), kept)),
+            Ok(None) => {}
+            Err(e) => return Err(unwritable(who, &e)),
+        }
+    }
+    Ok(found)
+}
