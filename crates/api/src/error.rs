@@ -150,7 +150,16 @@ impl ApiError {
 
     /// Nothing by that id.
     pub fn not_found(kind: &str, id: impl std::fmt::Display) -> Self {
-        Self::new(Code::NotFound, format!("there is no {kind} {id}"))
+        let list = match kind {
+            "task" => "taskforge task list",
+            "request" => "taskforge approvals list --status all",
+            "image" => "taskforge image list",
+            "token" => "taskforge token list",
+            "file" => "taskforge task files TASK",
+            "log entry" | "content" => "taskforge audit tail",
+            _ => return Self::new(Code::NotFound, format!("there is no {kind} {id}")),
+        };
+        Self::new(Code::NotFound, format!("there is no {kind} {id}")).hint(format!("list what there is with `{list}`"))
     }
 
     /// A fault of ours: the cause is logged, the user gets the request id.

@@ -19,9 +19,12 @@ const MAX_MODEL_CHARS: usize = 200;
 pub async fn issue_key(store: &Store, new: &wire::NewKey, by: &str) -> ApiResult<(KeyRow, String)> {
     access::check_name(&new.name)?;
     let models = new.models.as_deref().map(scope).transpose()?;
-    let budget = new.budget.as_deref().map(str::parse::<Budget>).transpose().map_err(|e| {
-        ApiError::value(domain::text::visible_line(&e.to_string()))
-    })?;
+    let budget = new
+        .budget
+        .as_deref()
+        .map(str::parse::<Budget>)
+        .transpose()
+        .map_err(|e| ApiError::value(domain::text::visible_line(&e.to_string())))?;
     let expires_ms = new.expires.as_deref().map(|t| expiry(t, store::now())).transpose()?;
     let key = CallerKey { id: store::new_id(KeyId::from_uuid), name: new.name.clone(), models, budget, expires_ms };
     let secret = format!("{KEY_PREFIX}{}", access::random_hex()?);

@@ -43,7 +43,7 @@ pub use iterations::{Iteration, IterationStart};
 pub use keys::{CallerKey, KEY_PREFIX, KeyRing, KeyRow, MAX_KEYS, key_lookup};
 pub use messages::Message;
 pub use providers::{Credentials, MAX_PROVIDERS, ProviderRow, Vault, fingerprint};
-pub use requests::NewRequest;
+pub use requests::{NewRequest, RequestFilter, RequestPage};
 pub use runs::Run;
 
 pub use tasks::{NewTask, TaskFilter, TaskPage};

@@ -1,6 +1,11 @@
 //! Requests of agents: from the ask to the decision to its effect. Every transition is conditional on the state before,
 //! and carries its leaf and the wake-up of the workflow.
 
+mod page;
+mod stale;
+
+pub use page::{RequestFilter, RequestPage};
+
 use crate::{Store, StoreError, Tx, new_id, time_text};
 use domain::{
     candidate::{Artefact, Candidate, question_digest},
@@ -118,8 +123,14 @@ impl Tx {
     }
 
     /// Shows a candidate to people: `resolving → pending`.
+    ///
+    /// A candidate that was made while another request was approved lacks what was approved: it is stale before it was
+    /// shown, and the request stays `resolving`, to be resolved again.
     pub async fn request_pending(&mut self, id: RequestId, candidate: &Candidate) -> Result<Request, StoreError> {
         let digest = candidate.digest()?;
+        if let Some(stale) = self.candidate_overtaken(id, candidate, &digest).await? {
+            return Ok(stale);
+        }
         self.request_move(id, &[RequestStatus::Resolving], RequestStatus::Pending).await?;
         let body = serde_json::to_string(candidate)?;
         sqlx::query("INSERT INTO candidate (digest, request_id, body, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
@@ -185,10 +196,7 @@ impl Tx {
             return Err(StoreError::conflict("request_decided", message));
         }
         if r.status != RequestStatus::Pending {
-            return Err(StoreError::conflict(
-                "request_not_pending",
-                format!("{id} is {}; it cannot be decided", r.status),
-            ));
+            return Err(self.not_pending(&r, digest).await?);
         }
         if r.digest.as_deref() != Some(digest) {
             let message = format!("{id} has changed since it was shown: review it again (its digest is not {digest})");
@@ -216,24 +224,6 @@ impl Tx {
         }
         self.wake(r.task).await?;
         self.request_get(id).await
-    }
-
-    async fn requests_make_stale(&mut self, approved: &Request) -> Result<(), StoreError> {
-        let rows = sqlx::query("SELECT * FROM request WHERE task_id = $1 AND status = 'pending' ORDER BY id")
-            .bind(approved.task.to_string())
-            .fetch_all(&mut self.conn)
-            .await?;
-        for other in rows.iter().map(request).collect::<Result<Vec<_>, _>>()? {
-            if matches!(other.ask, Ask::Packages { .. }) {
-                sqlx::query("UPDATE request SET status = 'resolving', digest = NULL WHERE id = $1")
-                    .bind(other.id.to_string())
-                    .execute(&mut self.conn)
-                    .await?;
-                let data = json!({"because": approved.id, "digest": other.digest});
-                self.leaf(event_of(EventKind::RequestStale, &other, data)).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Nobody decided in time: `pending → expired`.

@@ -77,12 +77,20 @@ async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) {
         return fail_all(batch.drain(..).map(|j| j.reply), e);
     }
     let mut done = Vec::with_capacity(batch.len());
-    for job in batch.drain(..) {
+    let mut jobs = batch.drain(..);
+    while let Some(job) = jobs.next() {
         match run_job(tx, job.work).await {
             Ok(value) => done.push((job.reply, value)),
-            Err(e) => drop(job.reply.send(Err(e))),
+            Err(Undone::Alone(e)) => drop(job.reply.send(Err(e))),
+            Err(Undone::WithAll(e)) => {
+                // Nothing of the batch is left, and without its transaction each further job would commit by itself.
+                rollback(tx, before).await;
+                let replies = done.into_iter().map(|(reply, _)| reply).chain([job.reply]);
+                return fail_all(replies.chain(jobs.map(|j| j.reply)), e);
+            }
         }
     }
+    drop(jobs);
     match tx.conn.execute("COMMIT").await.map_err(StoreError::from) {
         Ok(_) => {
             for (reply, value) in done {
@@ -111,9 +119,19 @@ async fn begin(tx: &mut Tx, durability: Durability) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, StoreError> {
+/// What a failed job took with it.
+enum Undone {
+    /// What it wrote itself.
+    Alone(StoreError),
+    /// The whole transaction: SQLite itself rolls all of it back when, for example, the disk is full.
+    WithAll(StoreError),
+}
+
+async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, Undone> {
     let before = tx.leaf_count();
-    tx.conn.execute("SAVEPOINT job").await?;
+    if let Err(e) = tx.conn.execute("SAVEPOINT job").await {
+        return Err(Undone::WithAll(e.into()));
+    }
     let result = AssertUnwindSafe(async {
         let value = work(tx).await?;
         tx.conn.execute("RELEASE job").await?;
@@ -122,14 +140,18 @@ async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, StoreError> {
     .catch_unwind()
     .await
     .unwrap_or_else(|_| Err(StoreError::corrupt("a write panicked")));
-    if result.is_err() {
-        tx.rewind(before);
-        // On a full disk SQLite may have rolled the whole transaction back by itself; COMMIT then fails for all.
-        if let Err(e) = tx.conn.execute("ROLLBACK TO job; RELEASE job").await {
-            tracing::warn!(error = %e, "a failed write could not be undone alone");
+    let error = match result {
+        Ok(value) => return Ok(value),
+        Err(e) => e,
+    };
+    tx.rewind(before);
+    match tx.conn.execute("ROLLBACK TO job; RELEASE job").await {
+        Ok(_) => Err(Undone::Alone(error)),
+        Err(e) => {
+            tracing::warn!(error = %e, "a failed write took its whole transaction with it");
+            Err(Undone::WithAll(error))
         }
     }
-    result
 }
 
 async fn rollback(tx: &mut Tx, leaves: u64) {
@@ -146,5 +168,61 @@ fn fail_all(replies: impl Iterator<Item = oneshot::Sender<Result<Value, StoreErr
     for reply in replies {
         let e = if full { StoreError::DiskFull } else { StoreError::Database(sqlx::Error::Protocol(text.clone())) };
         drop(reply.send(Err(e)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::event::{Event, EventKind};
+    use serde_json::json;
+
+    fn leaf(n: u32) -> Event {
+        Event::point(EventKind::ServerStarted, json!({ "n": n }))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_job_that_loses_the_transaction_takes_its_batch_with_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let ((hold, held), (entered, inside)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        // Keeps the writer busy, so that the next three share a batch.
+        let busy = store.clone();
+        let first = tokio::spawn(async move {
+            let work = busy.write(Durability::Process, |tx| {
+                async move {
+                    entered.send(()).unwrap();
+                    held.await.unwrap();
+                    tx.leaf(leaf(0)).await
+                }
+                .boxed()
+            });
+            work.await
+        });
+        inside.await.unwrap();
+        let good = |n| store.write(Durability::Process, move |tx| tx.leaf(leaf(n)).boxed());
+        let full = store.write(Durability::Process, |tx| {
+            async move {
+                tx.leaf(leaf(2)).await?;
+                // What SQLite does by itself when a page of a large transaction finds no room.
+                tx.conn.execute("ROLLBACK").await?;
+                Err::<u64, _>(StoreError::DiskFull)
+            }
+            .boxed()
+        });
+        let release = async {
+            while store.0.jobs.capacity() > QUEUE - 3 {
+                tokio::task::yield_now().await;
+            }
+            hold.send(()).unwrap();
+        };
+        let (before, full, after, ()) = tokio::join!(good(1), full, good(3), release);
+        assert_eq!(first.await.unwrap().unwrap(), 0);
+        for lost in [before, full, after] {
+            assert!(matches!(lost, Err(StoreError::DiskFull)), "{lost:?}");
+        }
+        assert_eq!(good(4).await.unwrap(), 1, "the next leaf follows the last one that was kept");
+        let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM leaf").fetch_one(store.reader()).await.unwrap();
+        assert_eq!(kept, 2, "what was answered as failed is not there");
     }
 }

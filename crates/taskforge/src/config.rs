@@ -12,6 +12,7 @@ use image::ImagesConfig;
 use std::{
     env,
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,6 +20,10 @@ use store::Durability;
 
 /// Where the server listens unless told otherwise.
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
+/// Seconds that a request may wait: up to a year.
+const REQUEST_TTL_S: RangeInclusive<u64> = 1..=365 * 24 * 3600;
+/// Agents at once: with none nothing would ever run.
+const MAX_AGENTS: RangeInclusive<usize> = 1..=10_000;
 
 /// Settings of the server.
 pub(crate) struct Config {
@@ -44,11 +49,14 @@ fn var(name: &str) -> Option<String> {
     env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
 }
 
-fn number<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
-    match var(name) {
-        None => Ok(default),
-        Some(text) => text.parse().ok().with_context(|| format!("{name} is {text:?}; it must be a whole number")),
-    }
+fn number<T>(name: &str, default: T, bounds: RangeInclusive<T>) -> Result<T>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let Some(text) = var(name) else { return Ok(default) };
+    let (least, most) = (bounds.start(), bounds.end());
+    let found = text.parse().ok().filter(|n| bounds.contains(n));
+    found.with_context(|| format!("{name} is {text:?}; it must be a whole number from {least} to {most}"))
 }
 
 /// Where the gateway's providers, aliases and prices are configured.
@@ -142,8 +150,9 @@ impl Config {
             request_ttl: Duration::from_secs(number(
                 "TASKFORGE_REQUEST_TTL_S",
                 domain::request::DEFAULT_REQUEST_TTL_S,
+                REQUEST_TTL_S,
             )?),
-            max_agents: number("TASKFORGE_MAX_AGENTS", 64)?,
+            max_agents: number("TASKFORGE_MAX_AGENTS", 64, MAX_AGENTS)?,
             supervisor: var("TASKFORGE_SUPERVISOR").map(PathBuf::from),
         })
     }

@@ -53,14 +53,20 @@ fn log_to_stderr() {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Settings in `.env` of the folder that it starts in; the environment wins.
-    if let Err(e) = dotenvy::dotenv()
-        && !e.not_found()
-    {
-        eprintln!("error: .env cannot be read: {e}");
-        return ExitCode::from(2);
-    }
     #[cfg(feature = "failpoints")]
     failpoints::arm();
-    ExitCode::from(cli::run(Cli::parse(), hooks()).await as u8)
+    let mut cli = Cli::parse();
+    if cli.starts_server() {
+        // Settings in `.env` of the folder that the server starts in; the environment wins. No other command reads it:
+        // in a folder of somebody else it could send the token of this machine to another server.
+        match dotenvy::from_path(".env") {
+            Ok(()) => cli = Cli::parse(),
+            Err(e) if e.not_found() => {}
+            Err(e) => {
+                eprintln!("error: .env cannot be read: {e}\nhint:  each line is NAME=VALUE; see .env.example");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    ExitCode::from(cli::run(cli, hooks()).await as u8)
 }

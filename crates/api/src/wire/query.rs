@@ -27,6 +27,10 @@ pub struct ListRequests {
     pub task: Option<String>,
     /// Only those in this state, such as `pending`.
     pub status: Option<String>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// How many, 1 to 200.
+    pub limit: Option<u32>,
 }
 
 /// Whose policies to list.

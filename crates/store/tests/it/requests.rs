@@ -92,13 +92,42 @@ async fn approving_makes_other_candidates_stale_but_not_questions() {
     review(&store, first, &d1, Verdict::Approve).await.unwrap();
     assert_eq!(store.request_get(second).await.unwrap().status, RequestStatus::Resolving);
     assert_eq!(store.request_get(question.id).await.unwrap().status, RequestStatus::Pending);
-    assert_eq!(code(review(&store, second, &d2, Verdict::Approve).await), "request_not_pending");
+    assert_eq!(
+        code(review(&store, second, &d2, Verdict::Approve).await),
+        "request_stale",
+        "it was shown and taken back"
+    );
+    assert_eq!(code(review(&store, second, &d1, Verdict::Approve).await), "request_not_pending");
     done(&store, move |tx| async move { tx.request_applied(first, "sha256:new").await }.boxed()).await;
     assert_eq!(store.task_get(task).await.unwrap().image.as_deref(), Some("sha256:new"));
     let d3 = show(&store, second, "sha256:new").await;
     assert_ne!(d2, d3, "the parent image changed, so did the digest");
     assert_eq!(code(review(&store, second, &d2, Verdict::Approve).await), "request_stale");
     review(&store, second, &d3, Verdict::Approve).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_an_approval_overtook_is_never_shown() {
+    let (store, _dir) = open().await;
+    let (task, run) = started(&store).await;
+    done(&store, move |tx| async move { tx.task_prepared(task, "sha256:base").await }.boxed()).await;
+    let first = ask(&store, task, run, packages(&["a"])).await.id;
+    let second = ask(&store, task, run, packages(&["b"])).await.id;
+    let d1 = show(&store, first, "sha256:base").await;
+    // The second is still being resolved, for the image without the first one's packages.
+    review(&store, first, &d1, Verdict::Approve).await.unwrap();
+    let overtaken = || {
+        done(&store, move |tx| {
+            async move { tx.request_pending(second, &candidate(second, "sha256:base")).await }.boxed()
+        })
+    };
+    let r = overtaken().await;
+    assert_eq!((r.status, r.digest), (RequestStatus::Resolving, None), "approved, not yet built");
+    done(&store, move |tx| async move { tx.request_applied(first, "sha256:new").await }.boxed()).await;
+    assert_eq!(overtaken().await.status, RequestStatus::Resolving, "the task has another image by now");
+    assert_eq!(store.event_count(task, EventKind::RequestStale).await.unwrap(), 2);
+    show(&store, second, "sha256:new").await;
+    assert_eq!(store.request_get(second).await.unwrap().status, RequestStatus::Pending);
 }
 
 #[tokio::test(flavor = "multi_thread")]

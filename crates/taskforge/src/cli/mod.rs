@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod files;
 mod gateway;
+mod greet;
 mod image;
 mod key;
 mod llm;
@@ -46,6 +47,13 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+impl Cli {
+    /// Whether this process becomes the server, or starts it.
+    pub(crate) const fn starts_server(&self) -> bool {
+        matches!(self.command, Command::Up(_) | Command::Restart(_))
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
@@ -61,8 +69,14 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The data directory.
+    /// The data directory, as an absolute path: the Engine mounts folders of it, and the server may be found from
+    /// elsewhere.
     pub(crate) fn data_dir(&self) -> PathBuf {
+        let dir = self.named_data_dir();
+        std::path::absolute(&dir).unwrap_or(dir)
+    }
+
+    fn named_data_dir(&self) -> PathBuf {
         if let Some(dir) = &self.data_dir {
             return dir.clone();
         }
@@ -194,6 +208,19 @@ async fn dispatch(c: &Context, command: Command) -> Outcome {
             clap_complete::generate(shell, &mut Cli::command(), "taskforge", &mut script);
             c.out.line(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Ok)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_directory_is_absolute_however_it_is_named() {
+        for args in [&["taskforge", "ps"][..], &["taskforge", "--data-dir", "here/it/is", "ps"]] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert!(cli.global.data_dir().is_absolute(), "{args:?}: {:?}", cli.global.data_dir());
         }
     }
 }

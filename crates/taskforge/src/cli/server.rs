@@ -1,12 +1,12 @@
 //! Commands that run and keep the server itself.
 
-use super::{Context, Exit, Failure, Outcome, decide, doctor};
+use super::{Context, Exit, Failure, Outcome, decide, doctor, greet};
 use crate::{
-    client::{Client, Events},
+    client::Events,
     output::{self, event},
     server::{local::Local, lock::Mode},
 };
-use api::wire::{Health, Page, SignInCode, Task};
+use api::wire::{Health, Page, Task};
 use clap::Args;
 use futures::future::BoxFuture;
 use rustix::{
@@ -155,7 +155,7 @@ async fn detached(c: &Context, dir: &Path, listen: &str) -> Outcome {
         }
         tokio::time::sleep(PAUSE).await;
     };
-    greet(c, &server).await
+    greet::greet(c, server.address, server.pid).await
 }
 
 fn spawn(dir: &Path, listen: &str, log: &Path) -> Outcome<Child> {
@@ -165,23 +165,6 @@ fn spawn(dir: &Path, listen: &str, log: &Path) -> Outcome<Child> {
     // Its own process group: a Ctrl-C at this terminal is not for the server.
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
     Ok(command.spawn()?)
-}
-
-async fn greet(c: &Context, server: &Announcement) -> Outcome {
-    let base = format!("http://{}", server.address);
-    let global = super::Global { server: Some(base.clone()), ..c.global.clone() };
-    let code: SignInCode = Client::find(&global)?.post("/api/sign-in/codes").await?;
-    if c.out.json {
-        let link = format!("{base}{}#{}", code.path, code.code);
-        c.out.document(&serde_json::json!({"address": server.address, "pid": server.pid, "sign_in": link}))?;
-        return Ok(Exit::Ok);
-    }
-    c.out.line(&format!("TaskForge listens on {base} (process {})", server.pid));
-    c.out.line(&format!("  sign in   {base}{}#{}   (once, within 10 minutes)", code.path, code.code));
-    c.out.line(&format!("  API docs  {base}/docs"));
-    c.out.line("  look      taskforge doctor");
-    c.out.line("  next      taskforge run \"Say hello in hello.txt\" --model PROVIDER/MODEL");
-    Ok(Exit::Ok)
 }
 
 /// The last error line of a log, or its last line.

@@ -41,7 +41,7 @@ pub(super) enum Task {
         #[arg(long)]
         text: Option<String>,
         /// How many, at the most.
-        #[arg(long, short = 'n', default_value_t = 50)]
+        #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Show a task with its runs.

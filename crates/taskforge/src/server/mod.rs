@@ -24,7 +24,14 @@ use anyhow::{Context, Result};
 use core::Core;
 use image::Images;
 use sandbox::{Docker, Sandboxes};
-use std::{fs, io::IsTerminal, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::IsTerminal,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 use store::Store;
 use tokio::{net::TcpListener, signal::unix};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -63,7 +70,16 @@ pub(crate) async fn up(config: Config) -> Result<()> {
     api::first_token(&parts.store, &parts.config.data_dir.join("token"))
         .await
         .context("the first token could not be made")?;
-    let app = api::Api::new(parts.store.clone(), services::services(&parts), api_config(&parts.config), stop.clone());
+    let services = services::services(&parts, &stop);
+    // Not waited for: a task that is started meanwhile waits for it, with its progress.
+    let base_image = services.images.as_ref().map(|i| (i.bootstrap)(()));
+    tracker.spawn(async move {
+        let Some(base_image) = base_image else { return };
+        if let Err(e) = base_image.await {
+            tracing::warn!(error = %e, hint = e.hint, "the base image could not be looked for");
+        }
+    });
+    let app = api::Api::new(parts.store.clone(), services, api_config(&parts.config), stop.clone());
     let address = listener.local_addr()?;
     lock::announce(&parts.config.data_dir, address, lock::Mode::Server)?;
     // A code is a secret: it is for a person's eyes, not for a log file.
@@ -96,12 +112,16 @@ async fn serve(listener: TcpListener, app: api::Api, stop: CancellationToken, co
     served
 }
 
+/// Makes a folder that only its owner can enter. One that somebody else could enter (a script made it before) is closed.
 fn make_private(dir: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot make {}", dir.display()))
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    let mode = fs::metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("others can enter {}, and it cannot be closed to them", dir.display()))?;
+    }
+    Ok(())
 }
 
 async fn assemble(config: Config) -> Result<Parts> {

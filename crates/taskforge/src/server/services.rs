@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use store::{Durability, Store};
+use tokio_util::sync::CancellationToken;
+use workflow::activities::base_row;
 
 /// How the base image is being made.
 #[derive(Clone, Default)]
@@ -22,12 +24,13 @@ enum Bootstrap {
 }
 
 /// The services of the whole API.
-pub(crate) fn services(parts: &Arc<Parts>) -> Services {
+pub(crate) fn services(parts: &Arc<Parts>, stop: &CancellationToken) -> Services {
+    let stop = stop.clone();
     let p = || Arc::clone(parts);
     let state = Arc::new(Mutex::new(Bootstrap::Idle));
     let (health, facts, a, b) = (p(), p(), p(), p());
     let images = ImageServices {
-        bootstrap: ask(move |()| bootstrap(Arc::clone(&a), Arc::clone(&state))),
+        bootstrap: ask(move |()| bootstrap(Arc::clone(&a), Arc::clone(&state), stop.clone())),
         prune: ask(move |()| prune(Arc::clone(&b))),
     };
     let own = Own {
@@ -143,10 +146,17 @@ async fn checkpoint(store: Store) -> Result<String, ApiError> {
     store.log_newest().await?.ok_or_else(|| ApiError::new(Code::LogUnavailable, "the log has no checkpoint yet"))
 }
 
-async fn bootstrap(parts: Arc<Parts>, state: Arc<Mutex<Bootstrap>>) -> Result<wire::Bootstrap, ApiError> {
+async fn bootstrap(
+    parts: Arc<Parts>,
+    state: Arc<Mutex<Bootstrap>>,
+    stop: CancellationToken,
+) -> Result<wire::Bootstrap, ApiError> {
     let answer = |state: &str, image, detail| wire::Bootstrap { state: state.to_owned(), image, detail };
     let docker = |e: image::ImageError| ApiError::new(Code::DockerUnavailable, e.to_string());
     if let Some(bases) = parts.services.images.bases().await.map_err(docker)? {
+        let row = base_row(&bases.agent);
+        let work = store::work(move |tx| async move { tx.image_upsert(&row).await }.boxed());
+        parts.store.write(Durability::Process, work).await?;
         return Ok(answer("ready", Some(bases.agent.id), bases.agent.tag));
     }
     let now = state.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -161,9 +171,21 @@ async fn bootstrap(parts: Arc<Parts>, state: Arc<Mutex<Bootstrap>>) -> Result<wi
     let work = Arc::clone(&parts);
     parts.tracker.spawn(async move {
         let progress = set.clone();
-        match work.services.images.bootstrap(&move |line: &str| progress(Bootstrap::Running(line.to_owned()))).await {
+        let tell = move |line: &str| {
+            tracing::info!(line, "base image");
+            progress(Bootstrap::Running(line.to_owned()));
+        };
+        let made = tokio::select! {
+            made = work.services.images.bootstrap(&tell) => made,
+            // The next start makes it.
+            () = stop.cancelled() => return,
+        };
+        match made {
             Ok(_) => set(Bootstrap::Idle),
-            Err(e) => set(Bootstrap::Failed(e.to_string())),
+            Err(e) => {
+                tracing::warn!(error = %e, "the base image could not be made; `taskforge image bootstrap` tries again");
+                set(Bootstrap::Failed(e.to_string()));
+            }
         }
     });
     Ok(match now {
