@@ -72,7 +72,11 @@ fn gateway_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Base::openapi())
         .routes(routes!(routes::stream::all_events))
         .routes(routes!(routes::llm::list))
+        .routes(routes!(routes::llm::count))
         .routes(routes!(routes::llm::show))
+        .routes(routes!(routes::llm::attempts))
+        .routes(routes!(routes::llm::body))
+        .routes(routes!(routes::llm::export))
         .routes(routes!(routes::llm::models))
         .merge(
             OpenApiRouter::new()

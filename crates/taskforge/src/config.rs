@@ -94,7 +94,8 @@ impl GatewayConfig {
         let mut providers = file.as_ref().map(|f| f.providers.clone()).unwrap_or_default();
         if sources.environment {
             let all = environment::providers(env::vars())?;
-            let more = all.into_iter().filter(|p| file.as_ref().is_none_or(|f| f.providers.iter().all(|o| o.name != p.name)));
+            let more =
+                all.into_iter().filter(|p| file.as_ref().is_none_or(|f| f.providers.iter().all(|o| o.name != p.name)));
             providers.extend(more.collect::<Vec<_>>());
         }
         let durability = var("TASKFORGE_CALL_DURABILITY").map(|text| {
@@ -111,7 +112,10 @@ impl GatewayConfig {
             providers,
             aliases: file.as_ref().map(|f| f.aliases.clone()).unwrap_or_default(),
             prices: prices.or_else(|| file.as_ref().and_then(|f| f.prices.clone())),
-            call_durability: durability.transpose()?.or(file.as_ref().and_then(|f| f.durability)).unwrap_or(Durability::Process),
+            call_durability: durability
+                .transpose()?
+                .or(file.as_ref().and_then(|f| f.durability))
+                .unwrap_or(Durability::Process),
             metrics_public: metrics.transpose()?.or(file.as_ref().and_then(|f| f.metrics_public)).unwrap_or(false),
             otlp: var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| var("OTEL_EXPORTER_OTLP_ENDPOINT")),
             sources,

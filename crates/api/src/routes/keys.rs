@@ -30,9 +30,11 @@ pub(crate) async fn create(
 /// Shows a caller's key by name or id, with what it has used.
 #[utoipa::path(get, path = "/api/keys/{name}", operation_id = "get_key", tag = "access",
     params(("name" = String, Path, description = "The key's name or id")),
-    responses((status = 200, description = "The key", body = wire::Key)))]
-pub(crate) async fn show(State(api): State<Api>, Path(name): Path<String>) -> ApiResult<Json<wire::Key>> {
-    Ok(Json(api.store.key_get(&name).await?.into()))
+    responses((status = 200, description = "The key", body = wire::KeyDetail)))]
+pub(crate) async fn show(State(api): State<Api>, Path(name): Path<String>) -> ApiResult<Json<wire::KeyDetail>> {
+    let row = api.store.key_get(&name).await?;
+    let usage = api.store.call_totals(row.key.id).await?.into();
+    Ok(Json(wire::KeyDetail { key: row.into(), usage }))
 }
 
 /// Revokes a caller's key by name or id: it works for nobody from now on.

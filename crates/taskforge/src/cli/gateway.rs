@@ -30,6 +30,13 @@ pub(super) struct Gateway {
     listen: String,
 }
 
+impl Gateway {
+    /// Whether it starts one.
+    pub(super) const fn starts(&self) -> bool {
+        self.command.is_none()
+    }
+}
+
 /// What can be done with a running one.
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -3,10 +3,7 @@
 mod chat;
 mod look;
 
-use super::{
-    Context, Outcome,
-    served::Missing,
-};
+use super::{Context, Outcome, served::Missing};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 

@@ -50,7 +50,11 @@ pub(crate) struct Cli {
 impl Cli {
     /// Whether this process becomes the server, or starts it.
     pub(crate) const fn starts_server(&self) -> bool {
-        matches!(self.command, Command::Up(_) | Command::Restart(_))
+        match &self.command {
+            Command::Up(_) | Command::Restart(_) => true,
+            Command::Gateway(args) => args.starts(),
+            _ => false,
+        }
     }
 }
 

@@ -103,11 +103,7 @@ impl Client {
     }
 
     /// Puts something in the place of what is there.
-    pub(crate) async fn put_json<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &(impl Serialize + Sync),
-    ) -> Outcome<T> {
+    pub(crate) async fn put_json<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Outcome<T> {
         self.answer(self.request(Method::PUT, path).timeout(REQUEST_TIMEOUT).json(body)).await
     }
 

@@ -245,7 +245,10 @@ mod tests {
         )
         .unwrap_or_else(|e| panic!("{e}"));
         let [lab, openai] = &file.providers[..] else { panic!("two providers") };
-        assert_eq!((openai.base_url.as_str(), openai.credentials.api_key.as_deref()), ("https://api.openai.com/v1", Some("sk-from-env")));
+        assert_eq!(
+            (openai.base_url.as_str(), openai.credentials.api_key.as_deref()),
+            ("https://api.openai.com/v1", Some("sk-from-env"))
+        );
         assert_eq!(lab.credentials.headers["X-Token"], "sk-from-env");
         assert_eq!(lab.settings.max_concurrency, Some(4));
         assert_eq!(file.aliases[0].targets, ["lab/small", "openai/gpt-4o-mini"]);

@@ -104,7 +104,9 @@ pub(crate) async fn reload_on_hangup(providers: Arc<Providers>) {
     let Ok(mut hangups) = unix::signal(unix::SignalKind::hangup()) else { return };
     while hangups.recv().await.is_some() {
         match providers.reload(Actor::System).await {
-            Ok(r) => tracing::info!(providers = r.providers.len(), aliases = r.aliases.len(), "configuration read again"),
+            Ok(r) => {
+                tracing::info!(providers = r.providers.len(), aliases = r.aliases.len(), "configuration read again")
+            }
             Err(e) => tracing::error!(error = e.message, "the configuration is wrong; the one before stays in use"),
         }
     }

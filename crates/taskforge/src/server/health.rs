@@ -42,7 +42,8 @@ pub(crate) async fn checks(parts: &Parts) -> Vec<HealthCheck> {
 /// All checks of a gateway by itself.
 pub(crate) async fn gateway_checks(core: &Core) -> Vec<HealthCheck> {
     let store = core.store.event_tail(None, 1).await;
-    let store = store.map(|_| "answers".to_owned()).map_err(|e| (e.to_string(), "look at the gateway's log".to_owned()));
+    let store =
+        store.map(|_| "answers".to_owned()).map_err(|e| (e.to_string(), "look at the gateway's log".to_owned()));
     let mut all = vec![check("store", true, store), check("disk", true, disk(&core.dir))];
     all.extend(providers(core).await);
     all

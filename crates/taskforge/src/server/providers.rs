@@ -117,7 +117,8 @@ impl Providers {
             return Err(wrong(format!("kind {kind:?} is not one of {}", KINDS.join(", "))));
         }
         let base_url = p.base_url.as_deref().or_else(|| default_base_url(&p.kind));
-        let base_url = base_url.ok_or_else(|| wrong(format!("base_url is missing: {} has no address of its own", p.kind)))?;
+        let base_url =
+            base_url.ok_or_else(|| wrong(format!("base_url is missing: {} has no address of its own", p.kind)))?;
         let base_url = base_url.trim().trim_end_matches('/').to_owned();
         if p.max_concurrency == Some(0) {
             return Err(wrong("max_concurrency must be at least 1".to_owned()));
@@ -129,7 +130,9 @@ impl Providers {
                 None => old.api_key,
             },
             headers: match &p.headers {
-                Some(all) => all.iter().map(|(n, v)| Ok((n.clone(), secret(n, v)?))).collect::<Result<_, ApiError>>()?,
+                Some(all) => {
+                    all.iter().map(|(n, v)| Ok((n.clone(), secret(n, v)?))).collect::<Result<_, ApiError>>()?
+                }
                 None => old.headers,
             },
         };
@@ -157,7 +160,8 @@ impl Providers {
         if before.kind == p.kind && before.base_url == base_url {
             return Ok(self.vault.open(before)?);
         }
-        let lost = (p.api_key.is_none() && before.fingerprint.is_some()) || (p.headers.is_none() && !before.headers.is_empty());
+        let lost = (p.api_key.is_none() && before.fingerprint.is_some())
+            || (p.headers.is_none() && !before.headers.is_empty());
         if lost {
             let message = "kind or address changed, so the saved credentials do not stay";
             return Err(ApiError::new(Code::InvalidProvider, message)
@@ -219,7 +223,11 @@ impl Providers {
         let told = wire::Reloaded {
             file: next.file().map(|f| f.display().to_string()),
             providers: specs.into_iter().map(|s| s.name).collect(),
-            aliases: next.aliases.iter().map(|a| wire::Alias { name: a.name.clone(), targets: a.targets.clone() }).collect(),
+            aliases: next
+                .aliases
+                .iter()
+                .map(|a| wire::Alias { name: a.name.clone(), targets: a.targets.clone() })
+                .collect(),
         };
         *self.fixed.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(told)
@@ -246,7 +254,10 @@ fn not_fixed(fixed: &GatewayConfig, name: &str) -> Result<(), ApiError> {
 /// Refuses what listings show in the place of a secret.
 fn secret(field: &str, text: &str) -> Result<String, ApiError> {
     let text = text.trim();
-    let masked = text.contains("***") || text.contains(['…', '•', '●']) || text.contains("[masked]") || text.starts_with("sha256:");
+    let masked = text.contains("***")
+        || text.contains(['…', '•', '●'])
+        || text.contains("[masked]")
+        || text.starts_with("sha256:");
     if masked {
         let field = domain::text::visible_line(field);
         return Err(ApiError::new(Code::MaskedSecret, format!("{field} is a masked value, and not the secret itself")));
@@ -317,7 +328,12 @@ fn told(row: &ProviderRow) -> Value {
         "headers": row.headers, "settings": row.settings})
 }
 
-async fn record(store: &Store, specs: &[ProviderSpec], config: &GatewayConfig, by: Actor) -> Result<(), store::StoreError> {
+async fn record(
+    store: &Store,
+    specs: &[ProviderSpec],
+    config: &GatewayConfig,
+    by: Actor,
+) -> Result<(), store::StoreError> {
     let providers: Vec<Value> = specs
         .iter()
         .map(|s| {
@@ -325,7 +341,8 @@ async fn record(store: &Store, specs: &[ProviderSpec], config: &GatewayConfig, b
                 "fingerprint": s.credentials.api_key.as_deref().map(fingerprint)})
         })
         .collect();
-    let aliases: BTreeMap<&str, &[String]> = config.aliases.iter().map(|a| (a.name.as_str(), a.targets.as_slice())).collect();
+    let aliases: BTreeMap<&str, &[String]> =
+        config.aliases.iter().map(|a| (a.name.as_str(), a.targets.as_slice())).collect();
     let data = json!({"providers": providers, "aliases": aliases});
     let event = Event::point(EventKind::GatewayConfigured, data).by(by);
     store.write(Durability::Power, move |tx| async move { tx.leaf(event).await.map(drop) }.boxed()).await

@@ -7,13 +7,7 @@
 use super::{Core, core, health, lock, make_private, recovery, serve, services, upkeep};
 use crate::config::{self, GatewayConfig, Sources};
 use anyhow::{Context, Result};
-use std::{
-    io::IsTerminal,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
