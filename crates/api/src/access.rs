@@ -65,6 +65,7 @@ pub async fn issue_token(store: &Store, name: &str, by: Actor) -> ApiResult<(Tok
             async move {
                 let by_name = match &by {
                     Actor::Token { name } => name.clone(),
+                    Actor::Key { key } => key.to_string(),
                     Actor::System | Actor::Sandbox => "system".to_owned(),
                 };
                 let token = tx.token_insert(&key, &name, &digest, &by_name).await?;

@@ -77,8 +77,8 @@ id!(RunId, "run", "One run of a task: its first start or a `continue`.");
 id!(RequestId, "req", "A request of an agent for a capability or an answer.");
 id!(CallId, "call", "A model call.");
 id!(OpId, "op", "An act with an outside effect; its begun and ended leaves share this id.");
+id!(KeyId, "key", "A caller's key for the gateway.");
 id!(MessageId, "msg", "A message of a person to a task.");
-id!(KeyId, "key", "A key by which a caller uses the gateway.");
 
 impl InstallationId {
     /// Eight digits for names of Docker objects (the random tail of the id).

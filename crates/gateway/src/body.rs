@@ -80,7 +80,7 @@ where
     }
 }
 
-async fn collect(mut body: B, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal> {
+async fn collect<B>(mut body: B, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal> {
     let broken = |e: hyper::Error| {
         Refusal::new(StatusCode::BAD_REQUEST, "body_broken", format!("the request body could not be read: {e}"))
     };

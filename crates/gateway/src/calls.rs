@@ -32,11 +32,12 @@ mod send;
 mod stream;
 mod who;
 
+pub(crate) use admit::{in_scope, unknown_key};
 pub(crate) use ingress::Ingress;
 pub(crate) use judge::stopping;
 pub(crate) use live::Live;
 pub(crate) use stream::StreamBody;
-pub(crate) use who::Who;
+pub(crate) use who::{Identity, Outside, Who};
 
 use crate::{body, reply::Reply};
 use bytes::Bytes;
@@ -56,12 +57,12 @@ where
         Ok(read) => read,
         Err(refusal) => {
             let asked = begin::Asked::unread(ingress, &parts.headers);
-            return begin::refuse(&who, asked, refusal).await.reply_in(format);
+            return begin::refuse(&who, &asked, refusal).await.reply_in(format);
         }
     };
     fail::fail_point!("gateway.call.before_begun");
     let asked = begin::Asked::new(ingress, bytes, &parts.headers);
-    let begun = match begin::begin(who, asked, &parts.headers, held, started).await {
+    let begun = match begin::begin(who, asked, parts.headers, held, started).await {
         Ok(begun) => begun,
         Err(refusal) => return refusal.reply_in(format),
     };

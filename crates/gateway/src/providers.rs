@@ -21,11 +21,12 @@ pub(crate) use config::Provider;
 pub use config::{AliasConfig, ProviderConfig};
 pub use kind::ProviderKind;
 pub(crate) use kind::Operation;
+pub(crate) use near::names as near;
 pub use route::{ModelName, ResolveError, Route};
 pub(crate) use route::Target;
 
-use crate::{GatewayError, client::Connector};
-use config::{check_name, wrong};
+use crate::{Config, GatewayError, client::Connector};
+use config::{Limits, check_name, wrong};
 use serde::Serialize;
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -67,6 +68,7 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     connector: Connector,
+    limits: Limits,
     current: RwLock<Arc<Configured>>,
 }
 
@@ -78,22 +80,24 @@ pub(crate) struct Configured {
 }
 
 impl Registry {
-    /// Checks the configuration. Nothing is asked yet.
+    /// Checks the configuration. Nothing is asked yet. Of the gateway's settings the time to connect, the breaker and the
+    /// queue are used.
     pub fn new(
         providers: Vec<ProviderConfig>,
         aliases: Vec<AliasConfig>,
-        connect_timeout: Duration,
+        config: &Config,
     ) -> Result<Self, GatewayError> {
-        let connector = Connector::new(connect_timeout)?;
-        let first = configure(&connector, providers, aliases, None)?;
-        Ok(Self(Arc::new(Inner { connector, current: RwLock::new(Arc::new(first)) })))
+        let connector = Connector::new(config.connect_timeout)?;
+        let limits = Limits { breaker: config.breaker, queue_timeout: config.queue_timeout };
+        let first = configure(&connector, &limits, providers, aliases, None)?;
+        Ok(Self(Arc::new(Inner { connector, limits, current: RwLock::new(Arc::new(first)) })))
     }
 
     /// Puts another configuration in the place of this one, or leaves all as it is and says what is wrong. What did not
     /// change keeps its connections and lists; calls under way end as they began.
     pub fn replace(&self, providers: Vec<ProviderConfig>, aliases: Vec<AliasConfig>) -> Result<(), GatewayError> {
         let before = self.configured();
-        let next = Arc::new(configure(&self.0.connector, providers, aliases, Some(&before))?);
+        let next = Arc::new(configure(&self.0.connector, &self.0.limits, providers, aliases, Some(&before))?);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
@@ -153,6 +157,14 @@ impl Registry {
         configured.all.iter().map(|p| p.health()).collect()
     }
 
+    /// Asks one provider now; none: there is no such provider.
+    pub async fn test(&self, name: &str) -> Option<ProviderHealth> {
+        let configured = self.configured();
+        let provider = configured.get(name)?;
+        provider.refresh(Duration::ZERO).await;
+        Some(provider.health())
+    }
+
     /// How the providers were when they were last asked; nothing is asked now.
     pub fn health_seen(&self) -> Vec<ProviderHealth> {
         self.configured().all.iter().map(|p| p.health()).collect()
@@ -178,6 +190,7 @@ impl Registry {
 
 fn configure(
     connector: &Connector,
+    limits: &Limits,
     providers: Vec<ProviderConfig>,
     aliases: Vec<AliasConfig>,
     before: Option<&Configured>,
@@ -196,7 +209,7 @@ fn configure(
         });
         all.push(match known {
             Some(same) => same,
-            None => Arc::new(Provider::new(config, connector)?),
+            None => Arc::new(Provider::new(config, connector, limits)?),
         });
     }
     let mut named: Vec<(String, Vec<ModelName>)> = Vec::with_capacity(aliases.len());

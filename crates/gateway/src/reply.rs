@@ -9,6 +9,7 @@ use hyper::{
 };
 use llm::{ApiError, ErrorKind, Format};
 use serde_json::Value;
+use store::NotSent;
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -128,6 +129,16 @@ impl Refusal {
     pub(crate) fn log_unwritable() -> Self {
         let message = "TaskForge cannot write its log at the moment, so nothing was done. Try again shortly.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_unwritable", message).retry_after(5)
+    }
+
+    /// Nothing is at this path.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route here")
+    }
+
+    /// As it is recorded.
+    pub(crate) fn not_sent(&self) -> NotSent {
+        NotSent { http_status: self.status.as_u16(), code: self.code, message: self.message.clone() }
     }
 
     pub(crate) fn api_error(&self) -> ApiError {

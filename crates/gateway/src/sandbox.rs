@@ -1,9 +1,9 @@
 //! One sandbox as the gateway sees it, and what all of them share.
 
-use crate::{Config, Upstreams, body::Memory, rate::Bucket};
+use crate::{Config, Registry, body::Memory, calls::Live, rate::Bucket};
 use domain::ids::TaskId;
-use std::sync::{Arc, atomic::AtomicBool};
-use store::Store;
+use std::sync::Arc;
+use store::{Recorder, Store};
 use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -12,12 +12,36 @@ const TOOL_CALLS: (u32, f64) = (30, 1.0);
 /// Advisory events of a sandbox: at once, and per second after that.
 const EVENTS: (u32, f64) = (200, 20.0);
 
-/// What all sandboxes share.
+/// Refusals of wrong keys that are recorded: at once, and per second after that.
+const UNKNOWN_KEYS: (u32, f64) = (200, 5.0);
+
+/// What all sandboxes and callers share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) store: Store,
-    pub(crate) upstreams: Upstreams,
+    pub(crate) recorder: Recorder,
+    pub(crate) registry: Registry,
     pub(crate) tracker: TaskTracker,
+    /// Streamed answers under way.
+    pub(crate) live: Live,
+    /// What bodies of callers may take in memory, all of them together.
+    pub(crate) memory: Memory,
+    pub(crate) unknown_keys: Bucket,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, store: Store, registry: Registry) -> Self {
+        Self {
+            recorder: store.recorder(config.call_durability),
+            live: Live::new(config.client_stall_timeout),
+            memory: Memory::new(config.max_held_bytes),
+            tracker: TaskTracker::new(),
+            unknown_keys: Bucket::new(UNKNOWN_KEYS.0, UNKNOWN_KEYS.1),
+            config,
+            store,
+            registry,
+        }
+    }
 }
 
 /// One sandbox.
@@ -28,8 +52,6 @@ pub(crate) struct Sandbox {
     pub(crate) cancel: CancellationToken,
     /// What its bodies may take in memory.
     pub(crate) memory: Memory,
-    /// Whether results of tool calls may still have to be recorded; true until known otherwise.
-    pub(crate) unanswered: Arc<AtomicBool>,
     /// Held while a request is checked against those that are there and stored.
     pub(crate) asking: Mutex<()>,
     pub(crate) tool_calls: Bucket,
@@ -44,7 +66,6 @@ impl Sandbox {
             shared,
             cancel,
             memory,
-            unanswered: Arc::new(AtomicBool::new(true)),
             asking: Mutex::new(()),
             tool_calls: Bucket::new(TOOL_CALLS.0, TOOL_CALLS.1),
             events: Bucket::new(EVENTS.0, EVENTS.1),

@@ -86,6 +86,11 @@ impl Needles {
         String::from_utf8_lossy(&self.mask(text.as_bytes())).into_owned()
     }
 
+    /// Bytes without secrets; the same ones where there is none in them.
+    pub(crate) fn mask_bytes(&self, bytes: Bytes) -> Bytes {
+        if self.is_in(&bytes) { Bytes::from(self.mask(&bytes)) } else { bytes }
+    }
+
     /// A text without secrets.
     pub(crate) fn mask(&self, text: &[u8]) -> Vec<u8> {
         let mut masker = Masker::new(self.clone());

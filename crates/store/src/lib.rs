@@ -4,6 +4,8 @@
 //! - One task owns the write connection; writes that wait together share one commit (group commit). Readers use a pool.
 //! - [`Durability::Process`] returns when the commit has reached the OS (survives `kill -9`); [`Durability::Power`]
 //!   when it has reached the disk.
+//! - Model calls are recorded in a journal beside the database and folded into it ([`Recorder`]): each transaction
+//!   folds first, so it sees every call acknowledged before it.
 //! - Leaves hold metadata and salted commitments; bodies are encrypted under a key per task ([`Tx::body`]).
 //! - The tile files of the log are derived from the leaves by [`Store::seal`], which also signs checkpoints.
 //!
@@ -15,13 +17,16 @@ mod calls;
 mod error;
 mod events;
 mod files;
+mod fold;
 mod images;
 mod intents;
 mod iterations;
+mod journal;
 mod keys;
 mod messages;
 mod policies;
 mod providers;
+mod recorder;
 mod requests;
 mod runs;
 mod seal;
@@ -43,6 +48,10 @@ pub use iterations::{Iteration, IterationStart};
 pub use keys::{CallerKey, KEY_PREFIX, KeyRing, KeyRow, MAX_KEYS, key_lookup};
 pub use messages::Message;
 pub use providers::{Credentials, MAX_PROVIDERS, ProviderRow, Vault, fingerprint};
+pub use recorder::{
+    AttemptEnd, Begun, BodyWriter, CallEnd, CallError, CallRef, Caller, EmittedToolCall, NewAttempt, NewCall, NotSent,
+    Received, Recorder, RefusedCaller, SeenResult, Tokens, Written,
+};
 pub use requests::{NewRequest, RequestFilter, RequestPage};
 pub use runs::Run;
 
@@ -101,6 +110,8 @@ struct Inner {
     jobs: mpsc::Sender<writer::Job>,
     changes: watch::Receiver<u64>,
     log: Mutex<Option<Log>>,
+    journal: Arc<journal::Journal>,
+    gates: Arc<recorder::gate::Gates>,
     log_dir: PathBuf,
     data_dir: PathBuf,
     installation: InstallationId,
@@ -124,11 +135,12 @@ impl Store {
         let read =
             SqlitePoolOptions::new().max_connections(READERS).min_connections(1).connect_with(options.clone()).await?;
         sqlx::migrate!("./migrations").run(&read).await?;
-        let mut tx = Tx::open(&options, blobs).await?;
+        let mut tx = Tx::open(&options, blobs, data_dir.join("calls")).await?;
         let installation = tx.installation().await?;
         let keys = KeyRing::default();
         keys.load(&read, None).await?;
         let (changed, changes) = watch::channel(tx.leaf_count());
+        let (journal, gates) = (Arc::clone(&tx.journal), Arc::clone(&tx.gates));
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let task = tokio::spawn(writer::run(tx, queue, changed));
         let store = Self(Arc::new(Inner {
@@ -136,6 +148,8 @@ impl Store {
             jobs,
             changes,
             log: Mutex::new(None),
+            journal,
+            gates,
             log_dir: data_dir.join("audit"),
             data_dir: data_dir.to_owned(),
             installation,

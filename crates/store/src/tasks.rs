@@ -157,6 +157,7 @@ impl Tx {
         kind: EventKind,
         by: &str,
     ) -> Result<(), StoreError> {
+        self.gate_close(task.id).await?;
         let run = new_id(RunId::from_uuid);
         let body = self.body(&task.id, instructions.as_bytes()).await?;
         sqlx::query("INSERT INTO run (id, task_id, number, instructions, started_at) VALUES ($1, $2, $3, $4, $5)")
@@ -235,6 +236,7 @@ impl Tx {
         desired: Desired,
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
+        self.gate_close(id).await?;
         let before = self.task_get(id).await?;
         sqlx::query("UPDATE task SET status = $2, desired = $3, status_reason = $4, updated_at = $5 WHERE id = $1")
             .bind(id.to_string())

@@ -1,15 +1,23 @@
-//! The one writer: takes jobs in order, commits those that wait together at once.
+//! The one writer: takes jobs in order, commits those that wait together at once, and folds the journal of calls
+//! before each and whenever there is nothing else to do.
 
-use crate::{Durability, Store, StoreError, Tx};
+use crate::{Durability, Store, StoreError, Tx, tx::Place};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::Executor;
-use std::{any::Any, panic::AssertUnwindSafe};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 /// Jobs that may wait for the writer; further ones hold back their callers.
 pub(crate) const QUEUE: usize = 1024;
 /// Jobs that share one commit at the most.
 const BATCH: usize = 256;
+/// How long the writer lets calls gather before it folds again by itself.
+const FOLD_PAUSE: Duration = Duration::from_millis(20);
+/// How long it waits after it could not.
+const FOLD_RETRY: Duration = Duration::from_secs(1);
 
 type Value = Box<dyn Any + Send>;
 type Work = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Value, StoreError>> + Send>;
@@ -63,20 +71,72 @@ impl Store {
 /// Runs until every handle of the store is gone.
 pub(crate) async fn run(mut tx: Tx, mut queue: mpsc::Receiver<Job>, changed: watch::Sender<u64>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        commit_batch(&mut tx, &mut batch).await;
+    let journal = Arc::clone(&tx.journal);
+    let mut next_fold = Instant::now();
+    loop {
+        let waiting = async {
+            if !journal.is_behind() {
+                journal.waiting.notified().await;
+            }
+            tokio::time::sleep_until(next_fold).await;
+        };
+        tokio::select! {
+            biased;
+            taken = queue.recv_many(&mut batch, BATCH) => if taken == 0 { return },
+            () = waiting => if !journal.is_behind() { continue },
+        }
+        let ok = commit_batch(&mut tx, &mut batch).await;
+        next_fold = Instant::now() + if ok { FOLD_PAUSE } else { FOLD_RETRY };
         let count = tx.leaf_count();
         changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
     }
 }
 
-async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) {
+/// Runs a batch, which may be empty, in one transaction; false if it was rolled back.
+async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) -> bool {
     let durability = batch.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
-    let before = tx.leaf_count();
-    if let Err(e) = begin(tx, durability).await {
-        return fail_all(batch.drain(..).map(|j| j.reply), e);
-    }
+    let before = tx.place;
     let mut done = Vec::with_capacity(batch.len());
+    let result = transact(tx, durability, batch, &mut done).await;
+    match &result {
+        Ok(()) => {
+            let gates = Arc::clone(&tx.gates);
+            tx.opening.commit(&gates);
+            tx.journal.folded(std::mem::take(&mut tx.place.weight), true);
+        }
+        Err(_) => {
+            rollback(tx, before).await;
+            tx.opening.drop_all();
+            tx.journal.folded(0, false);
+        }
+    }
+    match result {
+        Ok(()) => {
+            for (reply, value) in done {
+                drop(reply.send(Ok(value)));
+            }
+            true
+        }
+        Err(e) => {
+            let unrun = batch.drain(..).map(|j| j.reply);
+            fail_all(done.into_iter().map(|(reply, _)| reply).chain(unrun), e);
+            false
+        }
+    }
+}
+
+type Done = Vec<(oneshot::Sender<Result<Value, StoreError>>, Value)>;
+
+async fn transact(
+    tx: &mut Tx,
+    durability: Durability,
+    batch: &mut Vec<Job>,
+    done: &mut Done,
+) -> Result<(), StoreError> {
+    begin(tx, durability).await?;
+    tx.fold().await?;
+    // Nothing in this transaction is older than what it found in the journal.
+    tx.tick();
     let mut jobs = batch.drain(..);
     while let Some(job) = jobs.next() {
         match run_job(tx, job.work).await {
@@ -84,24 +144,21 @@ async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) {
             Err(Undone::Alone(e)) => drop(job.reply.send(Err(e))),
             Err(Undone::WithAll(e)) => {
                 // Nothing of the batch is left, and without its transaction each further job would commit by itself.
-                rollback(tx, before).await;
-                let replies = done.into_iter().map(|(reply, _)| reply).chain([job.reply]);
-                return fail_all(replies.chain(jobs.map(|j| j.reply)), e);
+                done.push((job.reply, Box::new(())));
+                done.extend(jobs.map(|j| (j.reply, Box::new(()) as Value)));
+                return Err(e);
             }
         }
     }
     drop(jobs);
-    match tx.conn.execute("COMMIT").await.map_err(StoreError::from) {
-        Ok(_) => {
-            for (reply, value) in done {
-                drop(reply.send(Ok(value)));
-            }
-        }
-        Err(e) => {
-            rollback(tx, before).await;
-            fail_all(done.into_iter().map(|(reply, _)| reply), e);
-        }
+    if durability == Durability::Power
+        && let Err(e) = tx.journal.flush_all().await
+    {
+        // The rows are safe all the same, and a stop must be; nothing further is let out.
+        tracing::error!(error = %e, "the call journal could not be flushed");
     }
+    tx.conn.execute("COMMIT").await?;
+    Ok(())
 }
 
 async fn begin(tx: &mut Tx, durability: Durability) -> Result<(), StoreError> {
@@ -113,7 +170,6 @@ async fn begin(tx: &mut Tx, durability: Durability) -> Result<(), StoreError> {
         tx.conn.execute(pragma).await?;
         tx.level = Some(durability);
     }
-    tx.tick();
     fail::fail_point!("store.begin", |_| Err(StoreError::DiskFull));
     tx.conn.execute("BEGIN IMMEDIATE").await?;
     Ok(())
@@ -128,7 +184,7 @@ enum Undone {
 }
 
 async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, Undone> {
-    let before = tx.leaf_count();
+    let before = tx.place;
     if let Err(e) = tx.conn.execute("SAVEPOINT job").await {
         return Err(Undone::WithAll(e.into()));
     }
@@ -154,8 +210,8 @@ async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, Undone> {
     }
 }
 
-async fn rollback(tx: &mut Tx, leaves: u64) {
-    tx.rewind(leaves);
+async fn rollback(tx: &mut Tx, before: Place) {
+    tx.rewind(before);
     if let Err(e) = tx.conn.execute("ROLLBACK").await {
         tracing::debug!(error = %e, "nothing to roll back");
     }

@@ -81,7 +81,7 @@ pub(crate) fn in_scope(scope: &[String], provider: &str, model: &str) -> bool {
 }
 
 /// What a client without a valid key hears.
-pub(super) fn unknown_key() -> Refusal {
+pub(crate) fn unknown_key() -> Refusal {
     let message = "the key is missing, wrong, expired or revoked; send a key of this gateway as `Authorization: Bearer` or \
                    `x-api-key` (make one with `taskforge key create NAME`)";
     Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)

@@ -2,12 +2,11 @@
 
 use super::{
     admit, attempt,
-    failure::Failure,
     headers,
     ingress::Ingress,
-    judge::{TOOLS_MISSING, judge},
+    judge,
     open::{Attempt, Open},
-    prepare::{Carries, Prepared, prepare},
+    prepare::{Carries, Prepared},
     undisturbed,
     who::{Identity, Who},
 };
@@ -23,10 +22,10 @@ use llm::Splice;
 use serde_json::Value;
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Instant,
 };
-use store::{Begun as Recorded, CallContext, CallRef, Caller, NewAttempt, NewCall, NotSent, RefusedCaller, SeenResult, StoreError};
+use store::{Begun as Recorded, CallContext, CallRef, Caller, NewCall, RefusedCaller, SeenResult, StoreError};
 
 /// The most tool calls whose reasoning is looked up for one request.
 const MAX_CARRIES: usize = 64;
@@ -117,36 +116,39 @@ impl View {
 pub(super) async fn begin(
     who: Who,
     asked: Asked,
-    client: &HeaderMap,
+    client: HeaderMap,
     held: Held,
     started: Instant,
 ) -> Result<Begun, Refusal> {
-    let asked = Arc::new(asked);
-    let carries = carries(&who, &asked).await?;
-    let (call, chosen, carries) = match &who {
-        Who::Sandbox(_) => begin_sandbox(&who, &asked, client, carries).await?,
-        Who::Caller(_) => begin_caller(&who, &asked, client, carries).await?,
+    let tracker = who.shared().tracker.clone();
+    let begun = async move {
+        let carries = carries(&who, &asked).await?;
+        let asking = Asking { who, asked: Arc::new(asked), client, carries };
+        let (call, chosen) = match &asking.who {
+            Who::Sandbox(_) => begin_sandbox(&asking).await?,
+            Who::Caller(_) => begin_caller(&asking).await?,
+        };
+        let Asking { who, asked, client, carries } = asking;
+        let Chosen { target, prepared, permit, further } = chosen;
+        let retries = who.shared().config.retry.start(started);
+        let attempt = Attempt::new(target, prepared.format, permit);
+        let open = Open { attempt, who, asked, started, first_byte: None, held, record: Some(call) };
+        Ok(Begun { open, prepared, further, retries, client, carries })
     };
-    let Chosen { target, prepared, permit, further } = chosen;
-    let retries = who.shared().config.retry.start(started);
-    let open = Open {
-        attempt: Attempt::new(target, prepared.format, permit),
-        who,
-        asked,
-        started,
-        first_byte: None,
-        held,
-        record: Some(call),
-    };
-    Ok(Begun { open, prepared, further, retries, client: client.clone(), carries })
+    // A begun call that nobody takes is dropped, and thereby ended.
+    undisturbed(&tracker, begun).await.unwrap_or_else(|| Err(Refusal::log_unwritable()))
 }
 
-async fn begin_caller(
-    who: &Who,
-    asked: &Arc<Asked>,
-    client: &HeaderMap,
+/// What is asked, by whom and with what.
+struct Asking {
+    who: Who,
+    asked: Arc<Asked>,
+    client: HeaderMap,
     carries: Carries,
-) -> Result<(CallRef, Chosen, Carries), Refusal> {
+}
+
+async fn begin_caller(asking: &Asking) -> Result<(CallRef, Chosen), Refusal> {
+    let Asking { who, asked, .. } = asking;
     let Who::Caller(outside) = who else { return Err(Refusal::log_unwritable()) };
     let caller = match &outside.identity {
         Identity::Key(key) => Caller::Key { key: key.id },
@@ -156,7 +158,7 @@ async fn begin_caller(
     let chosen = match &asked.view {
         Err(e) => Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone())),
         Ok(view) => match admit::of_caller(outside, &view.model).await {
-            Ok(route) => choose(route, asked, view, client, &carries),
+            Ok(route) => asking.choose(route, view),
             Err(refusal) => Err(refusal),
         },
     };
@@ -164,86 +166,62 @@ async fn begin_caller(
         Ok(chosen) => chosen,
         Err(refusal) => return Err(refuse(who, asked, refusal).await),
     };
-    let recorder = who.shared().recorder.clone();
-    let (new, first) = (asked.new_call(), chosen.prepared.attempt(&chosen.target));
-    let begun = guarded(who, async move { recorder.begin(caller, new, first).await }).await;
-    Ok((begun.map_err(|e| unwritable(who, &e))?, chosen, carries))
+    let first = chosen.prepared.attempt(&chosen.target);
+    let begun = who.shared().recorder.begin(caller, asked.new_call(), first).await;
+    Ok((begun.map_err(|e| unwritable(who, &e))?, chosen))
 }
 
-async fn begin_sandbox(
-    who: &Who,
-    asked: &Arc<Asked>,
-    client: &HeaderMap,
-    carries: Carries,
-) -> Result<(CallRef, Chosen, Carries), Refusal> {
+async fn begin_sandbox(asking: &Asking) -> Result<(CallRef, Chosen), Refusal> {
+    let Asking { who, asked, .. } = asking;
     let Who::Sandbox(sandbox) = who else { return Err(Refusal::log_unwritable()) };
-    let (recorder, task) = (who.shared().recorder.clone(), sandbox.task);
-    let verdict = Arc::new(Mutex::new(None));
-    let judged = {
-        let (asked, who, client, verdict) = (Arc::clone(asked), who.clone(), client.clone(), Arc::clone(&verdict));
-        let carries = carries.clone();
-        move |context: &CallContext| -> Result<NewAttempt, NotSent> {
-            let judged = judge_sandbox(&who, context, &asked, &client, &carries);
-            let answer = match &judged {
-                Ok(chosen) => Ok(chosen.prepared.attempt(&chosen.target)),
-                Err(refusal) => Err(refusal.not_sent()),
-            };
-            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged);
-            answer
-        }
+    let mut verdict = None;
+    let judge = |context: &CallContext| {
+        let judged = asking.judge_sandbox(context);
+        let answer = match &judged {
+            Ok(chosen) => Ok(chosen.prepared.attempt(&chosen.target)),
+            Err(refusal) => Err(refusal.not_sent()),
+        };
+        verdict = Some(judged);
+        answer
     };
-    let new = asked.new_call();
-    let begun = guarded(who, async move {
-        match recorder.begin_task(task, new, judged).await? {
-            Recorded::Sent(call) => Ok(Some(call)),
-            Recorded::Refused(..) => Ok(None),
-        }
-    })
-    .await;
-    let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let begun = who.shared().recorder.begin_task(sandbox.task, asked.new_call(), judge).await;
     match (begun, verdict) {
         (Err(e), _) => Err(unwritable(who, &e)),
-        (Ok(Some(call)), Some(Ok(chosen))) => Ok((call, chosen, carries)),
-        (Ok(_), Some(Err(refusal))) => {
-            if refusal.code == TOOLS_MISSING {
-                tools_missing(who).await;
-            }
-            Err(refusal)
-        }
+        (Ok(Recorded::Sent(call)), Some(Ok(chosen))) => Ok((call, chosen)),
+        (Ok(Recorded::Refused(..)), Some(Err(refusal))) => Err(refusal),
         (Ok(_), _) => Err(Refusal::log_unwritable()),
     }
 }
 
-fn judge_sandbox(
-    who: &Who,
-    context: &CallContext,
-    asked: &Asked,
-    client: &HeaderMap,
-    carries: &Carries,
-) -> Result<Chosen, Refusal> {
-    let view = asked.view.as_ref().map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone()))?;
-    judge::stopping_or(context)?;
-    let configured = who.shared().registry.configured();
-    let route = admit::of_policy(&context.policy, &view.model, &configured)?;
-    judge(context, &view.tools)?;
-    choose(route, asked, view, client, carries)
-}
+impl Asking {
+    fn judge_sandbox(&self, context: &CallContext) -> Result<Chosen, Refusal> {
+        let view =
+            self.asked.view.as_ref().map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", e.clone()))?;
+        if let Some(refusal) = judge::stopping(context) {
+            return Err(refusal);
+        }
+        let configured = self.who.shared().registry.configured();
+        let route = admit::of_policy(&context.policy, &view.model, &configured)?;
+        judge::tools(context, &view.tools)?;
+        self.choose(route, view)
+    }
 
-/// The first target that is not left alone and to which the request can be carried.
-fn choose(route: Route, asked: &Asked, view: &View, client: &HeaderMap, carries: &Carries) -> Result<Chosen, Refusal> {
-    let mut further = route.targets.into_iter();
-    let mut why = None;
-    while let Some(target) = further.next() {
-        match attempt::admit(asked, view, &target, client, carries) {
-            Ok((prepared, permit)) => return Ok(Chosen { target, prepared, permit, further }),
-            Err(refusal) => {
-                why.get_or_insert(refusal);
+    /// The first target that is not left alone and to which the request can be carried.
+    fn choose(&self, route: Route, view: &View) -> Result<Chosen, Refusal> {
+        let mut further = route.targets.into_iter();
+        let mut why = None;
+        while let Some(target) = further.next() {
+            match attempt::admit(&self.asked, view, &target, &self.client, &self.carries) {
+                Ok((prepared, permit)) => return Ok(Chosen { target, prepared, permit, further }),
+                Err(refusal) => {
+                    why.get_or_insert(refusal);
+                }
             }
         }
+        Err(why.unwrap_or_else(|| {
+            Refusal::new(StatusCode::BAD_GATEWAY, "no_target", "the alias has no model whose provider is configured")
+        }))
     }
-    Err(why.unwrap_or_else(|| {
-        Refusal::new(StatusCode::BAD_GATEWAY, "no_target", "the alias has no model whose provider is configured")
-    }))
 }
 
 /// Records a refusal; if that cannot be, the refusal is that.
@@ -268,19 +246,11 @@ pub(super) async fn refuse(who: &Who, asked: &Asked, refusal: Refusal) -> Refusa
         new.results = Vec::new();
     }
     let (recorder, why) = (who.shared().recorder.clone(), refusal.not_sent());
-    match guarded(who, async move { recorder.refuse(by, new, why).await }).await {
-        Ok(_) => refusal,
-        Err(e) => unwritable(who, &e),
-    }
-}
-
-async fn guarded<T: Send + 'static>(
-    who: &Who,
-    future: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-) -> Result<T, StoreError> {
-    match undisturbed(&who.shared().tracker, future).await {
-        Some(done) => done,
-        None => Err(StoreError::Closed),
+    let refused = undisturbed(&who.shared().tracker, async move { recorder.refuse(by, new, why).await }).await;
+    match refused {
+        Some(Ok(_)) => refusal,
+        Some(Err(e)) => unwritable(who, &e),
+        None => Refusal::log_unwritable(),
     }
 }
 

@@ -32,7 +32,7 @@ impl Ending {
         let shared = Arc::clone(open.who.shared());
         let needles = open.attempt.target.provider.needles.clone();
         let whole = self.failure.as_ref().is_none_or(Failure::is_whole);
-        open.attempt.close(self.failure.as_ref().map(|f| verdict(f)).as_ref());
+        open.attempt.close(self.failure.as_ref().map(verdict).as_ref());
         let last = match open.attempt_end(self.failure.as_ref()) {
             Ok(last) => last,
             Err(e) => return Box::pin(async { Err(e) }),
@@ -69,7 +69,7 @@ impl Ending {
             carries: if whole { self.carries } else { Vec::new() },
         };
         Box::pin(async move {
-            let written = shared.store.recorder().end(call.clone(), end).await;
+            let written = shared.recorder.end(&call, end).await;
             if let Err(e) = &written {
                 tracing::error!(call.id = %call.id(), error = %e, "the end of a model call could not be recorded");
             }

@@ -110,7 +110,7 @@ impl Flow {
     fn keep_sent(&mut self, out: &Bytes) -> Result<(), Failure> {
         let Work::Translate { sent, .. } = &mut self.work else { return Ok(()) };
         let Some(call) = &self.open.record else { return Ok(()) };
-        sent.push(out, self.open.who.shared().store.recorder(), call).map_err(|e| unrecorded(&e))
+        sent.push(out, &self.open.who.shared().recorder, call).map_err(|e| unrecorded(&e))
     }
 
     /// Whether the pieces of the answer, put together, hold a secret: where it is split between two events no masking

@@ -11,11 +11,8 @@ use store::CallContext;
 /// A run of OpenClaw whose first request lacks our tools.
 pub(crate) const TOOLS_MISSING: &str = "tools_missing";
 
-/// Why a call may not leave, whatever model it asks for.
-pub(super) fn judge(context: &CallContext, tools: &[String]) -> Result<(), Refusal> {
-    if let Some(refusal) = stopping(context) {
-        return Err(refusal);
-    }
+/// OpenClaw's first request of a turn must offer our tools.
+pub(super) fn tools(context: &CallContext, tools: &[String]) -> Result<(), Refusal> {
     let lacks_tools = || mcp::prefixed_names().iter().any(|needed| !tools.iter().any(|t| t == needed));
     if context.agent == Agent::Openclaw && context.turns == 0 && lacks_tools() {
         let message = "the first model request of this turn lacks TaskForge's tools, so it is not let out";

@@ -52,7 +52,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(target: Target, format: Format, admitted: Admitted) -> Self {
+    pub(super) fn new(target: Target, format: Format, permit: Permit) -> Self {
         Self {
             target,
             format,
@@ -62,8 +62,8 @@ impl Attempt {
             ended: None,
             received: Capture::default(),
             failure: None,
-            permit: Some(admitted.permit),
-            slot: Some(admitted.slot).flatten(),
+            permit: Some(permit),
+            slot: None,
         }
     }
 
@@ -79,12 +79,6 @@ impl Attempt {
     }
 }
 
-/// What an attempt needs to be let out.
-pub(super) struct Admitted {
-    pub(super) permit: Permit,
-    pub(super) slot: Option<Slot>,
-}
-
 impl Open {
     /// Adds a piece of the provider's answer to the record.
     pub(super) fn receive(&mut self, piece: &Bytes) -> Result<(), Failure> {
@@ -95,7 +89,7 @@ impl Open {
             let message = format!("the answer is larger than {max} bytes");
             return Err(Failure::cut("response_too_large", message));
         }
-        self.attempt.received.push(piece, shared.store.recorder(), call).map_err(|e| unrecorded(&e))
+        self.attempt.received.push(piece, &shared.recorder, call).map_err(|e| unrecorded(&e))
     }
 
     /// Ends the record. The future is to be polled to its end ([`super::undisturbed`]).

@@ -20,9 +20,22 @@ pub(super) struct Prepared {
     pub(super) format: Format,
     /// Whether the closing token counts of a stream are ours alone to see.
     pub(super) strip_usage: bool,
+    /// How the answer comes to be the client's.
+    back: Back,
     /// Whether the body is the client's own.
     unchanged: bool,
     losses: Vec<Loss>,
+}
+
+/// How an answer comes to be the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Back {
+    /// It passes as it is, and is an answer of a model.
+    Answer,
+    /// It passes as it is, and is something else.
+    Plain,
+    /// It is put into the client's format.
+    Translated,
 }
 
 /// Reasoning that an earlier answer had, by tool-call id.
@@ -44,7 +57,12 @@ pub(super) fn prepare(
         .uri(operation, format, &target.model, view.stream)
         .map_err(|e| Refusal::new(StatusCode::BAD_GATEWAY, "bad_provider", e.to_string()))?
         .ok_or_else(|| no_such_operation(ingress, target))?;
-    let same = format == ingress.format() && operation == Operation::Generate || view.raw;
+    let same = format == ingress.format();
+    let back = match (same, operation) {
+        (true, Operation::Generate) => Back::Answer,
+        (true, Operation::CountTokens | Operation::Embed) => Back::Plain,
+        (false, _) => Back::Translated,
+    };
     let strip_usage = same && format == Format::Chat && view.stream && !view.wants_usage;
     let (body, unchanged, losses) = if same {
         if view.model == target.model && !strip_usage {
@@ -59,10 +77,20 @@ pub(super) fn prepare(
         (Bytes::from(translated.body), false, translated.losses)
     };
     let headers = headers::to_provider(client, provider, same);
-    Ok(Prepared { uri, headers, body, format, strip_usage, unchanged, losses })
+    Ok(Prepared { uri, headers, body, format, strip_usage, back, unchanged, losses })
 }
 
 impl Prepared {
+    /// Whether the answer passes as it is.
+    pub(super) fn is_same(&self) -> bool {
+        self.back != Back::Translated
+    }
+
+    /// Whether the answer is none of a model.
+    pub(super) fn is_plain(&self) -> bool {
+        self.back == Back::Plain
+    }
+
     /// What is recorded of it.
     pub(super) fn attempt(&self, target: &Target) -> NewAttempt {
         NewAttempt {

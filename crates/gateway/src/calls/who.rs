@@ -2,8 +2,9 @@
 
 use super::Shared;
 use crate::{body::Memory, sandbox::Sandbox};
+use domain::ids::RunId;
 use std::sync::Arc;
-use store::CallerKey;
+use store::{Caller, CallerKey};
 use tokio_util::sync::CancellationToken;
 
 /// Who makes a call. Cheap to clone.
@@ -19,7 +20,6 @@ pub(crate) enum Who {
 pub(crate) struct Outside {
     pub(crate) shared: Shared,
     pub(crate) identity: Identity,
-    pub(crate) memory: Memory,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -45,7 +45,7 @@ impl Who {
     pub(crate) fn memory(&self) -> &Memory {
         match self {
             Self::Sandbox(s) => &s.memory,
-            Self::Caller(c) => &c.memory,
+            Self::Caller(c) => &c.shared.memory,
         }
     }
 
@@ -53,6 +53,21 @@ impl Who {
         match self {
             Self::Sandbox(s) => &s.cancel,
             Self::Caller(c) => &c.cancel,
+        }
+    }
+
+    /// Under whose name reasoning is kept.
+    pub(crate) fn carry_scope(&self) -> Option<Caller> {
+        match self {
+            // Only the task counts for what is kept.
+            Self::Sandbox(s) => {
+                Some(Caller::Task { task: s.task, run: store::new_id(RunId::from_uuid), iteration: 0, turn: 0 })
+            }
+            Self::Caller(c) => match &c.identity {
+                Identity::Key(key) => Some(Caller::Key { key: key.id }),
+                Identity::Token(name) => Some(Caller::Token { name: name.clone() }),
+                Identity::Unknown => None,
+            },
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     GatewayError,
     client::{self, Client},
+    resilience::{Breaker, BreakerPolicy, Slots},
     secret::{Needles, Secret},
 };
 use hyper::{
@@ -21,6 +22,8 @@ use std::{
 };
 use tokio::sync::Mutex;
 
+/// Calls that may wait for a provider with a limit, unless its configuration says otherwise.
+const DEFAULT_QUEUE: u32 = 256;
 /// The longest name of a provider or alias.
 const MAX_NAME_CHARS: usize = 64;
 
@@ -86,6 +89,13 @@ pub struct AliasConfig {
     pub targets: Vec<String>,
 }
 
+/// Bounds that all providers have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) breaker: BreakerPolicy,
+    pub(super) queue_timeout: Duration,
+}
+
 /// A provider, ready to be called.
 pub(crate) struct Provider {
     pub(crate) name: String,
@@ -102,8 +112,9 @@ pub(crate) struct Provider {
     pub(crate) client: Client,
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) max_concurrency: Option<u32>,
-    pub(crate) queue: Option<u32>,
+    pub(crate) breaker: Breaker,
+    /// None: no limit.
+    pub(crate) slots: Option<Slots>,
     /// Held while it is asked for its models, so that it is asked once.
     pub(super) asking: Mutex<()>,
     pub(super) seen: RwLock<Option<Arc<Seen>>>,
@@ -124,7 +135,7 @@ pub(super) fn check_name(name: &str) -> Result<(), GatewayError> {
 }
 
 impl Provider {
-    pub(super) fn new(config: &ProviderConfig, connector: &client::Connector) -> Result<Self, GatewayError> {
+    pub(super) fn new(config: &ProviderConfig, connector: &client::Connector, limits: &Limits) -> Result<Self, GatewayError> {
         let wrong = |message: String| wrong(&config.name, message);
         check_name(&config.name)?;
         let kind = config.kind;
@@ -155,8 +166,11 @@ impl Provider {
             client: connector.client(config.connect_timeout, config.allow_link_local),
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
-            max_concurrency: config.max_concurrency,
-            queue: config.queue,
+            breaker: Breaker::new(limits.breaker),
+            slots: config.max_concurrency.map(|n| {
+                let queue = config.queue.unwrap_or(DEFAULT_QUEUE);
+                Slots::new(n as usize, queue as usize, limits.queue_timeout)
+            }),
             asking: Mutex::default(),
             seen: RwLock::default(),
         };

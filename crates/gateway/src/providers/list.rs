@@ -64,10 +64,10 @@ impl Provider {
     }
 
     fn is_fresh(&self, max_age: Duration) -> bool {
-        self.seen().is_some_and(|s| s.at.elapsed() < if s.list.is_ok() { max_age } else { FAILED_TTL })
+        self.seen().is_some_and(|s| s.at.elapsed() < if s.list.is_ok() { max_age } else { max_age.min(FAILED_TTL) })
     }
 
-    async fn refresh(&self, max_age: Duration) {
+    pub(super) async fn refresh(&self, max_age: Duration) {
         if self.is_fresh(max_age) {
             return;
         }

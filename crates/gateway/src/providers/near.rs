@@ -6,7 +6,7 @@ const MAX_NAMES: usize = 5;
 const MAX_CHARS: usize = 100;
 
 /// The names of `all` that are most like `name`: by the fewest changed letters, with or without the upstream.
-pub(super) fn names(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn names(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
     let wanted = name.to_lowercase();
     let mut scored: Vec<(usize, String)> = all
         .filter_map(|full| {

@@ -50,7 +50,7 @@ async fn the_key_is_in_nothing_that_is_left_behind() {
     let arguments = json!({"command":format!("echo {KEY}")});
     w.emit("c1", "exec", &arguments).await;
     w.fake.answer(|_| json_answer(200, &json!({"data":[{"id":"m"}]})));
-    let health = w.gateway.upstreams().health().await;
+    let health = w.gateway.registry().health().await;
     assert!(!serde_json::to_string(&health).unwrap().contains(KEY));
     w.newest_call(CallStatus::Done).await;
 
@@ -92,9 +92,10 @@ fn scan(folder: &Path, files: &mut usize) {
 
 #[test]
 fn values_of_secrets_stay_out_of_configuration_errors() {
-    let mut config = crate::world::upstream("up", gateway::UpstreamKind::Openai, "http://u:pw-secret@h/v1".into());
-    let fail = |c: gateway::UpstreamConfig| {
-        gateway::Upstreams::new(vec![c], std::time::Duration::from_secs(1)).err().unwrap().to_string()
+    let mut config = crate::world::provider("up", gateway::ProviderKind::Openai, "http://u:pw-secret@h/v1".into());
+    let settings = gateway::Config::new("/nowhere".into());
+    let fail = |c: gateway::ProviderConfig| {
+        gateway::Registry::new(vec![c], Vec::new(), &settings).err().unwrap().to_string()
     };
     assert!(!fail(config.clone()).contains("pw-secret"));
     config.base_url = "http://h/v1".into();

@@ -154,9 +154,10 @@ async fn silence_is_bounded_and_named() {
 async fn second_gateway(w: &World, url: String, tweak: impl FnOnce(&mut Config)) -> (Gateway, PathBuf) {
     let mut config = Config::new(w.dir.path().join("run2"));
     tweak(&mut config);
-    let upstream = crate::world::upstream("up", gateway::UpstreamKind::OpenaiCompatible, url);
-    let upstreams = gateway::Upstreams::new(vec![upstream], config.connect_timeout).unwrap();
-    let other = Gateway::new(config, w.store.clone(), upstreams);
+    config.retry.attempts = 1;
+    let provider = crate::world::provider("up", gateway::ProviderKind::OpenaiCompatible, url);
+    let registry = gateway::Registry::new(vec![provider], Vec::new(), &config).unwrap();
+    let other = Gateway::new(config, w.store.clone(), registry);
     let socket = other.open(w.task).await.unwrap().path;
     (other, socket)
 }
