@@ -80,8 +80,12 @@ where
     }
 }
 
-async fn collect<B>(mut body: B, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal> {
-    let broken = |e: hyper::Error| {
+async fn collect<B>(mut body: B, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let broken = |e: B::Error| {
         Refusal::new(StatusCode::BAD_REQUEST, "body_broken", format!("the request body could not be read: {e}"))
     };
     let mut all: Option<Vec<u8>> = None;

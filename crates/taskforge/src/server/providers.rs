@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 pub(crate) struct Providers {
     store: Store,
     vault: Vault,
+    settings: gateway::Config,
     registry: Registry,
     fixed: RwLock<GatewayConfig>,
     /// Held while something changes.
@@ -31,15 +32,20 @@ pub(crate) struct Providers {
 
 impl Providers {
     /// Puts together what is configured and what is saved.
-    pub(crate) async fn open(store: Store, keys: &Path, fixed: GatewayConfig) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        store: Store,
+        keys: &Path,
+        settings: gateway::Config,
+        fixed: GatewayConfig,
+    ) -> anyhow::Result<Self> {
         let vault = Vault::open_or_create(&keys.join("provider.key")).context("the key of the saved providers")?;
         let saved = store.provider_list().await?;
         let (specs, problems) = combine(&vault, &fixed, &saved);
         for (name, problem) in &problems {
             tracing::warn!(provider = name, problem, "a saved provider is not used");
         }
-        let registry = registry::open(&specs, &fixed.aliases)?;
-        Ok(Self { store, vault, registry, fixed: RwLock::new(fixed), changing: Mutex::new(()) })
+        let registry = registry::open(&settings, &specs, &fixed.aliases)?;
+        Ok(Self { store, vault, settings, registry, fixed: RwLock::new(fixed), changing: Mutex::new(()) })
     }
 
     /// Puts into the log what is in use, so that a call's record says where it could go.
@@ -93,7 +99,7 @@ impl Providers {
         rows.push(row.clone());
         let (specs, _) = combine(&self.vault, &fixed, &rows);
         // Checked whole before anything is written: what is written works.
-        registry::open(&specs, &fixed.aliases).map_err(invalid)?;
+        registry::open(&self.settings, &specs, &fixed.aliases).map_err(invalid)?;
         let (kept, by) = (row.clone(), save.by);
         let written = self.store.write(Durability::Power, move |tx| {
             async move {
@@ -178,7 +184,7 @@ impl Providers {
         let mut rows = self.store.provider_list().await?;
         rows.retain(|r| r.name != name);
         let (specs, _) = combine(&self.vault, &fixed, &rows);
-        registry::open(&specs, &fixed.aliases).map_err(invalid)?;
+        registry::open(&self.settings, &specs, &fixed.aliases).map_err(invalid)?;
         let (name, by) = (name.to_owned(), by.to_owned());
         let make = move || {
             let (name, by) = (name.clone(), by.clone());
@@ -217,7 +223,7 @@ impl Providers {
         let wrong = |e: String| ApiError::new(Code::InvalidConfig, domain::text::visible_line(&e));
         let next = GatewayConfig::read(self.fixed().sources).map_err(|e| wrong(format!("{e:#}")))?;
         let (specs, _) = combine(&self.vault, &next, &self.store.provider_list().await?);
-        registry::open(&specs, &next.aliases).map_err(|e| wrong(e.to_string()))?;
+        registry::open(&self.settings, &specs, &next.aliases).map_err(|e| wrong(e.to_string()))?;
         record(&self.store, &specs, &next, by).await?;
         registry::replace(&self.registry, &specs, &next.aliases).map_err(|e| wrong(e.to_string()))?;
         let told = wire::Reloaded {

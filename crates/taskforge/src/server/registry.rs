@@ -6,9 +6,6 @@ use gateway::{AliasConfig, GatewayError, ProviderConfig, ProviderKind, Registry,
 use serde_json::json;
 use std::time::Duration;
 
-/// How long connecting to a provider may take, unless it says otherwise.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 fn provider(spec: &ProviderSpec) -> Result<ProviderConfig, GatewayError> {
     let kind = ProviderKind::parse(&spec.kind).ok_or_else(|| GatewayError::Provider {
         provider: spec.name.clone(),
@@ -42,11 +39,12 @@ fn configs<'a>(
 
 /// A registry. Nothing is asked yet.
 pub(crate) fn open<'a>(
+    settings: &gateway::Config,
     providers: impl IntoIterator<Item = &'a ProviderSpec>,
     aliases: &[AliasSpec],
 ) -> Result<Registry, GatewayError> {
     let (providers, aliases) = configs(providers, aliases)?;
-    Registry::new(providers, aliases, CONNECT_TIMEOUT)
+    Registry::new(providers, aliases, settings)
 }
 
 /// Puts a configuration to use, or leaves all as it is and says what is wrong.
