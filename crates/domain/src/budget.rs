@@ -39,6 +39,95 @@ pub struct Budget {
     pub window: Window,
 }
 
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Tokens, of requests and answers together.
+    Tokens,
+    /// Money, in millionths of a dollar.
+    MicroUsd,
+    /// Calls.
+    Calls,
+}
+
+impl Unit {
+    /// Every unit.
+    pub const ALL: [Self; 3] = [Self::MicroUsd, Self::Tokens, Self::Calls];
+
+    /// An amount of it for people: `1.5 USD`, `200 tokens`, `1 call`.
+    pub fn show(self, amount: u64) -> String {
+        let plural = if amount == 1 { "" } else { "s" };
+        match self {
+            Self::Tokens => format!("{amount} token{plural}"),
+            Self::MicroUsd => format!("{} USD", dollars(amount)),
+            Self::Calls => format!("{amount} call{plural}"),
+        }
+    }
+}
+
+/// How much was used, is reserved or is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Amounts {
+    /// Tokens, of requests and answers together.
+    pub tokens: u64,
+    /// Money, in millionths of a dollar, as far as prices are known.
+    pub micro_usd: u64,
+    /// Calls.
+    pub calls: u64,
+}
+
+impl Amounts {
+    /// The amount of a unit.
+    pub const fn get(&self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Tokens => self.tokens,
+            Unit::MicroUsd => self.micro_usd,
+            Unit::Calls => self.calls,
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_add(other.tokens),
+            micro_usd: self.micro_usd.saturating_add(other.micro_usd),
+            calls: self.calls.saturating_add(other.calls),
+        }
+    }
+
+    /// This without the other; never less than nothing.
+    #[must_use]
+    pub const fn minus(&self, other: &Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_sub(other.tokens),
+            micro_usd: self.micro_usd.saturating_sub(other.micro_usd),
+            calls: self.calls.saturating_sub(other.calls),
+        }
+    }
+}
+
+/// What was used in each span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spent {
+    /// The time whose day and month are meant, Unix milliseconds.
+    pub at_ms: i64,
+    /// For good.
+    pub total: Amounts,
+    /// In the UTC day.
+    pub day: Amounts,
+    /// In the UTC month.
+    pub month: Amounts,
+}
+
+impl fmt::Display for Amounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = Unit::ALL.iter().map(|u| u.show(self.get(*u))).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
 /// A text that is not a budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{part:?} is not a budget: {why}; write for example `5 USD/month`, `200000 tokens` or `1000 calls/day`")]
@@ -51,6 +140,52 @@ impl Budget {
     /// Whether nothing is limited.
     pub const fn is_unlimited(&self) -> bool {
         self.tokens.is_none() && self.micro_usd.is_none() && self.calls.is_none()
+    }
+
+    /// Says what is out of bounds, or nothing: a budget limits something, and each limit is a positive number.
+    pub fn check(&self) -> Result<(), String> {
+        if self.is_unlimited() {
+            return Err("it limits nothing; set tokens, micro_usd or calls".to_owned());
+        }
+        for unit in Unit::ALL {
+            if let Some(limit) = self.limit(unit)
+                && (limit == 0 || i64::try_from(limit).is_err())
+            {
+                return Err(format!("{limit} is not between 1 and {}", i64::MAX));
+            }
+        }
+        Ok(())
+    }
+
+    /// The limit of a unit, if it has one.
+    pub const fn limit(&self, unit: Unit) -> Option<u64> {
+        match unit {
+            Unit::Tokens => self.tokens,
+            Unit::MicroUsd => self.micro_usd,
+            Unit::Calls => self.calls,
+        }
+    }
+
+    /// The unit that leaves no room for `need` beside what is used; none: there is room.
+    pub fn lacking(&self, used: &Amounts, need: &Amounts) -> Option<Unit> {
+        let fits = |u: Unit| self.limit(u).is_none_or(|l| used.get(u).saturating_add(need.get(u)) <= l);
+        Unit::ALL.into_iter().find(|u| !fits(*u))
+    }
+
+    /// This budget and `portion` once more, in each unit that is limited, and at least room for `need`.
+    #[must_use]
+    pub fn raised(&self, portion: &Self, used: &Amounts, need: &Amounts) -> Self {
+        let raise = |u: Unit| {
+            let limit = self.limit(u)?;
+            let room = used.get(u).saturating_add(need.get(u));
+            Some(limit.saturating_add(portion.limit(u).unwrap_or(0)).max(room))
+        };
+        Self {
+            tokens: raise(Unit::Tokens),
+            micro_usd: raise(Unit::MicroUsd),
+            calls: raise(Unit::Calls),
+            window: self.window,
+        }
     }
 }
 
@@ -172,6 +307,19 @@ mod tests {
         }
         let budget: Budget = "5 USD/month".parse().unwrap();
         assert_eq!((budget.micro_usd, budget.window), (Some(5_000_000), Window::Month));
+    }
+
+    #[test]
+    fn a_raised_budget_holds_the_same_again_and_the_next_call() {
+        let first: Budget = "10 calls, 1000 tokens".parse().unwrap();
+        let used = Amounts { calls: 10, tokens: 900, micro_usd: 5 };
+        let need = Amounts { calls: 1, tokens: 5000, micro_usd: 1 };
+        assert_eq!(first.lacking(&used, &need), Some(Unit::Tokens));
+        assert_eq!(first.lacking(&used, &Amounts { calls: 1, ..Amounts::default() }), Some(Unit::Calls));
+        let second = first.raised(&first, &used, &need);
+        assert_eq!(second, "20 calls, 5900 tokens".parse().unwrap());
+        assert_eq!(second.lacking(&used, &need), None);
+        assert_eq!(second.raised(&first, &used, &need).calls, Some(30), "by the first portion, not by doubling");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, Method,
+    HeaderMap, Method, Uri,
     body::Body,
     header::{AUTHORIZATION, HeaderName},
     http::request::Parts,
@@ -34,7 +34,7 @@ where
 {
     let identity = match token {
         Some(name) => Identity::Token(name),
-        None => match key(&parts.headers).and_then(|k| shared.store.keys().find(k)) {
+        None => match key(&parts.headers).or_else(|| key_in_query(&parts.uri)).and_then(|k| shared.store.keys().find(k)) {
             Some(key) => Identity::Key(key),
             None => Identity::Unknown,
         },
@@ -59,7 +59,21 @@ where
 
 /// The format in which an error is best told, by the path alone.
 fn format_of(path: &str) -> Format {
-    if path.starts_with("/v1/messages") { Format::Messages } else { Format::Chat }
+    if path.starts_with("/v1/messages") {
+        Format::Messages
+    } else if path.starts_with("/v1beta/") {
+        Format::Gemini
+    } else {
+        Format::Chat
+    }
+}
+
+/// The key as Gemini's plain REST clients send it.
+fn key_in_query(uri: &Uri) -> Option<&str> {
+    if !uri.path().starts_with("/v1beta/") {
+        return None;
+    }
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("key="))
 }
 
 /// The key that a request carries, in whichever of the usual headers.

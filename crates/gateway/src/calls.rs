@@ -19,6 +19,7 @@ mod answer;
 mod attempt;
 mod begin;
 mod capture;
+mod count;
 mod end;
 mod failure;
 mod flow;
@@ -29,6 +30,7 @@ mod live;
 mod open;
 mod prepare;
 mod send;
+mod spend;
 mod stream;
 mod who;
 
@@ -61,7 +63,10 @@ where
         }
     };
     fail::fail_point!("gateway.call.before_begun");
-    let asked = begin::Asked::new(ingress, bytes, &parts.headers);
+    let asked = begin::Asked::new(ingress, parts.uri.path(), bytes, &parts.headers);
+    if let Some(counted) = count::locally(&who, &asked).await {
+        return counted;
+    }
     let begun = match begin::begin(who, asked, parts.headers, held, started).await {
         Ok(begun) => begun,
         Err(refusal) => return refusal.reply_in(format),

@@ -17,6 +17,7 @@
 //! Every task is owned by the gateway's tracker; closing a sandbox cancels what belongs to it.
 
 mod body;
+pub mod budget;
 mod callers;
 mod calls;
 mod client;
@@ -25,6 +26,7 @@ mod error;
 mod events;
 mod mcp;
 mod models;
+pub mod prices;
 mod providers;
 mod rate;
 mod reply;

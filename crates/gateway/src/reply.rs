@@ -143,6 +143,7 @@ impl Refusal {
 
     pub(crate) fn api_error(&self) -> ApiError {
         let kind = ErrorKind::of_status(self.status.as_u16());
+        let kind = if self.code == crate::budget::ask::EXCEEDED { ErrorKind::Quota } else { kind };
         let mut error = ApiError::new(self.status.as_u16(), kind, self.code, &self.message);
         error.retry_after = self.retry_after_s.map(u64::from);
         error

@@ -5,6 +5,7 @@
 
 use crate::{
     Config, GatewayError, Registry, callers,
+    prices::PriceTable,
     reply::Reply,
     routes,
     sandbox::{Sandbox, Shared},
@@ -74,6 +75,11 @@ impl Gateway {
         &self.0.shared.registry
     }
 
+    /// Puts another table of prices in force.
+    pub fn replace_prices(&self, table: PriceTable) {
+        self.0.shared.replace_prices(table);
+    }
+
     /// Answers a request of a person or a tool over TCP: a model call, or a question for models. The key is read from the
     /// headers (`Authorization: Bearer`, `x-api-key`, `x-goog-api-key`); `token` names an API token that the caller has
     /// checked already and that stands in for a key.
@@ -124,6 +130,7 @@ impl Gateway {
     pub async fn close(&self, task: TaskId) {
         let Some(open) = self.0.open.lock().await.remove(&task) else { return };
         open.cancel.cancel();
+        self.0.shared.ledger.tidy();
         if let Err(e) = socket::remove(&open.folder) {
             tracing::warn!(task.id = %task, error = %e, "a socket could not be removed");
         }

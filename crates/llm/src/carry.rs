@@ -69,12 +69,14 @@ impl Carrier {
         if done.bytes > MAX_CARRY_BYTES {
             return Vec::new();
         }
-        let reasoning = done.reasoning;
+        // The calls of an answer come back together, so that the first may hold what stood before all.
+        let mut reasoning = done.reasoning;
         let keep = |(id, call): (String, Option<Seal>)| {
-            if id.is_empty() || (reasoning.is_empty() && call.is_none()) {
+            let carry = Carry { reasoning: std::mem::take(&mut reasoning), call };
+            if id.is_empty() || carry == Carry::default() {
                 return None;
             }
-            Some((id, serde_json::to_vec(&Carry { reasoning: reasoning.clone(), call }).ok()?))
+            Some((id, serde_json::to_vec(&carry).ok()?))
         };
         done.calls.into_iter().filter_map(keep).collect()
     }
@@ -132,6 +134,7 @@ mod tests {
             Event::ReasoningEnd { id: None, seal: seal("r"), redacted: true },
             start(0, "c1", None),
             start(1, "c2", seal("own")),
+            start(2, "c3", None),
         ] {
             carrier.observe(&event);
         }

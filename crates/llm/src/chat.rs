@@ -13,7 +13,7 @@ mod usage_filter;
 mod wire;
 
 pub use crate::view::{RequestError, Splice, ToolResult, View as ChatRequest};
-pub(crate) use from_client::parse_request;
+pub(crate) use from_client::{cache_mark, parse_request};
 pub(crate) use from_provider::{Decoder, parse_response};
 pub use response::{StreamReader, read_answer};
 pub(crate) use to_client::{Encoder, render_response, write_stream_error};

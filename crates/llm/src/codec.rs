@@ -1,8 +1,9 @@
 //! Which module speaks which format, and what each owes to the others.
 
 use crate::{
-    ApiError, Format, Losses, StreamMeta, TranslateError, chat,
+    ApiError, Format, Losses, StreamMeta, TranslateError, chat, gemini,
     ir::{Event, Request, Response},
+    messages, ollama, responses,
 };
 
 /// Turns the bytes of a provider's stream into events, in whatever pieces they arrive.
@@ -35,7 +36,10 @@ fn no_way(format: Format, what: &str) -> TranslateError {
 pub(crate) fn parse_request(format: Format, body: &[u8], losses: &mut Losses) -> Result<Request, TranslateError> {
     match format {
         Format::Chat => chat::parse_request(body, losses),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "requests")),
+        Format::Responses => responses::parse_request(body, losses),
+        Format::Messages => messages::parse_request(body, losses),
+        Format::Gemini => gemini::parse_request(body, losses),
+        Format::Ollama => Err(no_way(format, "requests")),
     }
 }
 
@@ -48,15 +52,26 @@ pub(crate) fn render_request(
 ) -> Result<Vec<u8>, TranslateError> {
     match format {
         Format::Chat => chat::render_request(request, model, losses),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
+        Format::Responses => responses::render_request(request, model, losses),
+        Format::Messages => messages::render_request(request, model, losses),
+        Format::Gemini => gemini::render_request(request, model, losses),
+        Format::Ollama => ollama::render_request(request, model, losses),
     }
 }
 
-/// A whole answer of a provider.
-pub(crate) fn parse_response(format: Format, body: &[u8], losses: &mut Losses) -> Result<Response, TranslateError> {
+/// A whole answer of a provider. `id` makes ids of tool calls where the provider gives none.
+pub(crate) fn parse_response(
+    format: Format,
+    id: &str,
+    body: &[u8],
+    losses: &mut Losses,
+) -> Result<Response, TranslateError> {
     match format {
         Format::Chat => chat::parse_response(body, losses),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "providers")),
+        Format::Responses => responses::parse_response(body, losses),
+        Format::Messages => messages::parse_response(body, losses),
+        Format::Gemini => gemini::parse_response(body, id, losses),
+        Format::Ollama => ollama::parse_response(body, id, losses),
     }
 }
 
@@ -69,7 +84,10 @@ pub(crate) fn render_response(
 ) -> Result<Vec<u8>, TranslateError> {
     match format {
         Format::Chat => Ok(chat::render_response(response, meta, losses)),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "answers")),
+        Format::Responses => Ok(responses::render_response(response, meta, losses)),
+        Format::Messages => Ok(messages::render_response(response, meta, losses)),
+        Format::Gemini => Ok(gemini::render_response(response, meta, losses)),
+        Format::Ollama => Err(no_way(format, "answers")),
     }
 }
 
@@ -77,7 +95,10 @@ pub(crate) fn render_response(
 pub(crate) fn decoder(format: Format, id: &str) -> Result<Box<dyn Decoder>, TranslateError> {
     match format {
         Format::Chat => Ok(Box::new(chat::Decoder::new(id))),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Responses => Ok(Box::<responses::Decoder>::default()),
+        Format::Messages => Ok(Box::<messages::Decoder>::default()),
+        Format::Gemini => Ok(Box::new(gemini::Decoder::new(id))),
+        Format::Ollama => Ok(Box::new(ollama::Decoder::new(id))),
     }
 }
 
@@ -85,7 +106,10 @@ pub(crate) fn decoder(format: Format, id: &str) -> Result<Box<dyn Decoder>, Tran
 pub(crate) fn encoder(format: Format, meta: StreamMeta) -> Result<Box<dyn Encoder>, TranslateError> {
     match format {
         Format::Chat => Ok(Box::new(chat::Encoder::new(meta))),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => Err(no_way(format, "streams")),
+        Format::Responses => Ok(Box::new(responses::Encoder::new(meta))),
+        Format::Messages => Ok(Box::new(messages::Encoder::new(meta))),
+        Format::Gemini => Ok(Box::new(gemini::Encoder::new(meta))),
+        Format::Ollama => Err(no_way(format, "streams")),
     }
 }
 
@@ -93,7 +117,9 @@ pub(crate) fn encoder(format: Format, meta: StreamMeta) -> Result<Box<dyn Encode
 pub fn render_error(format: Format, error: &ApiError) -> Vec<u8> {
     match format {
         Format::Chat | Format::Responses => crate::openai::render_error(error),
-        Format::Messages | Format::Gemini | Format::Ollama => crate::openai::render_error(error),
+        Format::Messages => messages::render_error(error),
+        Format::Gemini => gemini::render_error(error),
+        Format::Ollama => ollama::render_error(error),
     }
 }
 
@@ -102,8 +128,12 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
     let mut out = Vec::new();
     match format {
         Format::Chat => chat::write_stream_error(error, &mut out),
-        Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => {
-            chat::write_stream_error(error, &mut out);
+        Format::Responses => responses::write_stream_error(error, 0, &mut out),
+        Format::Messages => messages::write_stream_error(error, &mut out),
+        Format::Gemini => gemini::write_stream_error(error, &mut out),
+        Format::Ollama => {
+            out = ollama::render_error(error);
+            out.push(b'\n');
         }
     }
     out
@@ -112,8 +142,9 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
 /// What a provider's error answer says. `Retry-After` is a header and is the caller's to add.
 pub fn parse_error(format: Format, status: u16, body: &[u8]) -> ApiError {
     match format {
-        Format::Chat | Format::Responses | Format::Messages | Format::Gemini | Format::Ollama => {
-            crate::openai::parse_error(status, body)
-        }
+        Format::Messages => messages::parse_error(status, body),
+        Format::Gemini => gemini::parse_error(status, body),
+        Format::Ollama => ollama::parse_error(status, body),
+        Format::Chat | Format::Responses => crate::openai::parse_error(status, body),
     }
 }

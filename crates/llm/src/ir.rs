@@ -15,6 +15,7 @@ mod seal;
 
 pub use event::{Event, Finish, Response};
 pub use json::Json;
+pub(crate) use json::compact;
 pub use message::{CacheMark, Content, Message, Opaque, Part, Reasoning, Role, Source, ToolCallPart, ToolResultPart};
 pub use request::{
     CacheHint, Effort, Function, Identity, Logprobs, ReasoningConfig, Request, ResponseFormat, Sampling, Tool,

@@ -12,16 +12,24 @@
 //! them, streams and errors. [`Format`] names them.
 
 mod answer;
+mod assemble;
 mod carry;
 pub mod chat;
 mod codec;
+pub mod embeddings;
 mod error;
 mod estimate;
 mod format;
+mod gemini;
+mod ids;
 pub mod ir;
 mod loss;
+pub mod messages;
+pub mod models;
+mod ollama;
 mod openai;
 mod read;
+mod responses;
 pub mod sse;
 mod stream;
 mod tools;
@@ -36,6 +44,9 @@ pub use error::{ApiError, ErrorKind, MAX_ERROR_CHARS};
 pub use estimate::count_tokens_estimate;
 pub use format::Format;
 pub use loss::{Loss, Losses, MAX_LOSSES, TranslateError};
+pub use responses::Echo;
 pub use stream::{StreamMeta, StreamReader, StreamTranslator};
-pub use translate::{TranslatedRequest, TranslatedResponse, read_answer, translate_request, translate_response};
+pub use translate::{
+    TranslatedRequest, TranslatedResponse, read_answer, translate_gemini_request, translate_request, translate_response,
+};
 pub use view::{RequestError, Splice, ToolResult, View, view};

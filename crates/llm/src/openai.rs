@@ -106,6 +106,11 @@ fn make(status: u16, code: Option<&str>, word: Option<&str>, message: &str) -> A
     ApiError::new(status, kind, code, message)
 }
 
+/// An error from its code and message alone.
+pub(crate) fn make_error(status: u16, code: Option<&str>, message: Option<&str>) -> ApiError {
+    make(status, code, None, message.unwrap_or("the provider reported an error without a message"))
+}
+
 fn kind_of_word(word: &str) -> Option<ErrorKind> {
     Some(match word {
         "insufficient_quota" | "billing_hard_limit_reached" | "quota_exceeded" => ErrorKind::Quota,
@@ -151,4 +156,40 @@ pub(crate) fn data_url(media_type: &str, data: &str) -> String {
 pub(crate) fn opaque_tool(kind: &str) -> crate::TranslateError {
     let why = format!("the tool `{kind}` runs at its provider only; ask a model there, or leave it out");
     crate::TranslateError::unsupported("tools", why)
+}
+
+/// A file or image that is kept at another provider.
+pub(crate) fn kept_elsewhere(field: &str) -> crate::TranslateError {
+    crate::TranslateError::unsupported(field, "it is kept at another provider; send its data")
+}
+
+/// A part that only its own format knows.
+pub(crate) fn opaque_part(kind: &str) -> crate::TranslateError {
+    crate::TranslateError::unsupported(kind, "only the provider that made this part can read it")
+}
+
+/// The media type of OpenAI's word for a form of sound.
+pub(crate) fn audio_type(format: &str) -> String {
+    match format {
+        "mp3" => "audio/mpeg".to_owned(),
+        other => format!("audio/{other}"),
+    }
+}
+
+/// OpenAI's word for a form of sound.
+pub(crate) fn audio_format(media_type: &str) -> &str {
+    match media_type.strip_prefix("audio/").unwrap_or(media_type) {
+        "mpeg" | "mp3" => "mp3",
+        "x-wav" | "wave" => "wav",
+        other => other,
+    }
+}
+
+/// Whether a model of OpenAI's reasons and gives its reasoning encrypted.
+pub(crate) fn is_reasoning_model(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let generation = name.strip_prefix("gpt-").and_then(|r| r.split(['.', '-']).next()).and_then(|g| g.parse().ok());
+    is_openai_model(name)
+        && !name.contains("chat")
+        && (name.starts_with('o') || generation.is_some_and(|g: u32| g >= 5))
 }

@@ -46,11 +46,6 @@ impl<'a> Object<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Where the object stands.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// An error about a field.
     pub(crate) fn bad(&self, key: &str, why: impl fmt::Display) -> TranslateError {
         TranslateError::Malformed { format: self.format, what: quoted(&self.at(key)), why: why.to_string() }
@@ -142,11 +137,6 @@ impl<'a> Item<'a> {
     /// The value as an object.
     pub(crate) fn object(self) -> Result<Object<'a>> {
         Object::of(self.format, self.path, self.raw)
-    }
-
-    /// The value as a text, if it is one.
-    pub(crate) fn as_string(&self) -> Option<String> {
-        text_of(self.raw)
     }
 }
 

@@ -5,7 +5,8 @@ use crate::{
     carry::Carrier,
     chat,
     codec::{self, Decoder, Encoder},
-    ir::Event,
+    ir::{Event, Finish},
+    responses::Echo,
 };
 
 /// What an answer takes from its call.
@@ -21,6 +22,8 @@ pub struct StreamMeta {
     pub include_usage: bool,
     /// Prompt tokens as estimated before the call, for formats that name them at the beginning.
     pub estimated_prompt: Option<u64>,
+    /// What the answer repeats of its request: [`crate::TranslatedRequest::echo`].
+    pub echo: Echo,
 }
 
 /// Translates a stream as it passes.
@@ -33,6 +36,7 @@ pub struct StreamTranslator {
 }
 
 struct State {
+    client: Format,
     encoder: Box<dyn Encoder>,
     answer: Answer,
     carrier: Carrier,
@@ -45,6 +49,7 @@ impl StreamTranslator {
     pub fn new(from_provider: Format, to_client: Format, meta: StreamMeta) -> Result<Self, TranslateError> {
         let decoder = codec::decoder(from_provider, &meta.id)?;
         let state = State {
+            client: to_client,
             encoder: codec::encoder(to_client, meta)?,
             answer: Answer::default(),
             carrier: Carrier::default(),
@@ -63,7 +68,10 @@ impl StreamTranslator {
     /// The provider's stream ended. Without a sign that the answer is complete the client gets an error event.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let state = &mut self.state;
+        // An event that was cut in the middle is no fault of the format.
+        let malformed = state.answer.malformed;
         self.decoder.finish(&mut |event| state.pass(event, out));
+        state.answer.malformed = malformed;
         if state.answer.finish_reason.is_some() {
             state.complete(out);
         } else {
@@ -109,10 +117,10 @@ impl State {
             return;
         }
         self.carrier.observe(&event);
+        note_losses(self.client, &event, &mut self.losses);
         match event {
             Event::Done => self.complete(out),
-            Event::Loss(loss) => self.losses.add(loss.field, loss.note),
-            Event::Malformed => {}
+            Event::Loss(_) | Event::Malformed => {}
             Event::Error(_) => {
                 self.encoder.encode(&event, out);
                 self.closed = true;
@@ -131,6 +139,23 @@ impl State {
         if !self.closed {
             self.pass(Event::Error(error), out);
         }
+    }
+}
+
+/// Reports what the client's format has no place for.
+pub(crate) fn note_losses(client: Format, event: &Event, losses: &mut Losses) {
+    match event {
+        Event::Loss(loss) => losses.add(&loss.field, &loss.note),
+        Event::Annotation(note) if note.format != client => {
+            losses.add("annotations", "citations have another form there; the recorded answer has them");
+        }
+        Event::Finish(Finish::Other(word)) => {
+            losses.add("finish_reason", format!("`{word}` has no counterpart and is told as a plain end"));
+        }
+        Event::Finish(Finish::StopSequence(Some(_))) if client != Format::Messages => {
+            losses.add("stop_sequence", "which stop sequence ended the answer has no place there");
+        }
+        _ => {}
     }
 }
 

@@ -22,12 +22,20 @@ pub(crate) struct Piece<'a> {
 
 /// The tool calls of an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Tools(Vec<Tool>);
+pub(crate) struct Tools {
+    calls: Vec<Tool>,
+    /// How many have begun.
+    begun: u32,
+}
 
 #[derive(Debug, Default)]
 struct Tool {
     slot: Option<u32>,
     id: String,
+    /// The provider gave no id, or none yet.
+    made: bool,
+    /// Its place in order of beginning.
+    index: u32,
     /// Arguments that came before the name, without which the call cannot begin.
     waiting: Option<String>,
     shape: Shape,
@@ -41,15 +49,15 @@ impl Tools {
     /// Reads a piece. `base` makes ids where the provider gives none.
     pub(crate) fn piece(&mut self, piece: Piece<'_>, base: &str, found: &mut dyn FnMut(Event)) {
         let Some(at) = self.place(&piece, base) else { return found(Event::Malformed) };
-        let is_new = self.0.get(at).is_some_and(|t| t.waiting.is_some());
+        let is_new = self.calls.get(at).is_some_and(|t| t.waiting.is_some());
         if is_new {
             self.stop_complete(at, found);
         }
-        let Some(tool) = self.0.get_mut(at) else { return };
-        let index = u32::try_from(at).unwrap_or(u32::MAX);
+        let Some(tool) = self.calls.get_mut(at) else { return };
         tool.shape.read(piece.text);
         match (&mut tool.waiting, piece.name.filter(|n| !n.is_empty())) {
             (None, _) => {
+                let index = tool.index;
                 if !piece.text.is_empty() {
                     found(Event::ToolArguments { index, text: piece.text.to_owned() });
                 }
@@ -64,6 +72,9 @@ impl Tools {
             (Some(waiting), Some(name)) => {
                 let text = std::mem::take(waiting) + piece.text;
                 tool.waiting = None;
+                let index = self.begun;
+                tool.index = index;
+                self.begun += 1;
                 let (id, name) = (tool.id.clone(), name.to_owned());
                 found(Event::ToolStart { index, id, name, custom: piece.custom, seal: piece.seal });
                 if !text.is_empty() {
@@ -76,40 +87,49 @@ impl Tools {
     fn place(&mut self, piece: &Piece<'_>, base: &str) -> Option<usize> {
         let id = piece.id.filter(|i| !i.is_empty());
         let known = match piece.slot {
-            Some(_) => self.0.iter().rposition(|t| t.slot == piece.slot),
-            None => self.0.len().checked_sub(1),
+            Some(_) => self.calls.iter().rposition(|t| t.slot == piece.slot),
+            None => self.calls.len().checked_sub(1),
         };
-        // Another id means another call, also under the same number.
-        let same = |at: &usize| self.0.get(*at).is_some_and(|t| id.is_none_or(|i| t.id == i));
-        if let Some(at) = known.filter(same) {
-            return Some(at);
+        if let Some(at) = known
+            && let Some(tool) = self.calls.get_mut(at)
+        {
+            let late = tool.made && piece.slot.is_some();
+            if let Some(id) = id.filter(|_| late && tool.waiting.is_some()) {
+                id.clone_into(&mut tool.id);
+                tool.made = false;
+            }
+            // Another id means another call, also under the same number.
+            if late || id.is_none_or(|i| tool.id == i) {
+                return Some(at);
+            }
         }
-        if self.0.len() >= MAX_TOOL_CALLS {
+        if self.calls.len() >= MAX_TOOL_CALLS {
             return None;
         }
-        let at = self.0.len();
+        let at = self.calls.len();
+        let made = id.is_none();
         let id = id.map_or_else(|| made_id(base, at), str::to_owned);
-        self.0.push(Tool { slot: piece.slot, id, waiting: Some(String::new()), ..Tool::default() });
+        self.calls.push(Tool { slot: piece.slot, id, made, waiting: Some(String::new()), ..Tool::default() });
         Some(at)
     }
 
     fn stop_complete(&mut self, before: usize, found: &mut dyn FnMut(Event)) {
-        for (i, tool) in self.0.iter_mut().enumerate().take(before) {
+        for tool in self.calls.iter_mut().take(before) {
             if !tool.stopped && tool.waiting.is_none() && tool.shape.is_complete() {
                 tool.stopped = true;
-                found(Event::ToolStop { index: u32::try_from(i).unwrap_or(u32::MAX) });
+                found(Event::ToolStop { index: tool.index });
             }
         }
     }
 
     /// Ends every call.
     pub(crate) fn finish(&mut self, found: &mut dyn FnMut(Event)) {
-        for (i, tool) in self.0.iter_mut().enumerate() {
+        for tool in &mut self.calls {
             if !std::mem::replace(&mut tool.stopped, true) {
                 match tool.waiting {
                     // A call of nothing cannot be made.
                     Some(_) => found(Event::Malformed),
-                    None => found(Event::ToolStop { index: u32::try_from(i).unwrap_or(u32::MAX) }),
+                    None => found(Event::ToolStop { index: tool.index }),
                 }
             }
         }

@@ -1,9 +1,11 @@
 //! Calls from one format to another.
 
 use crate::{
-    Answer, Format, Loss, Losses, StreamMeta, TranslateError,
+    Answer, ApiError, Format, Loss, Losses, StreamMeta, TranslateError,
     carry::{self, Carrier},
     codec,
+    responses::Echo,
+    stream::note_losses,
 };
 
 /// A request for a provider.
@@ -13,6 +15,8 @@ pub struct TranslatedRequest {
     pub body: Vec<u8>,
     /// What was left out.
     pub losses: Vec<Loss>,
+    /// What the answer repeats of the request; belongs into [`StreamMeta::echo`].
+    pub echo: Echo,
 }
 
 /// An answer for a client.
@@ -22,6 +26,8 @@ pub struct TranslatedResponse {
     pub body: Vec<u8>,
     /// What was read.
     pub answer: Answer,
+    /// The error that the body is, where the provider answered with one as if all were well; its status is to be used.
+    pub error: Option<ApiError>,
     /// Reasoning to keep for the next turn, by tool-call id.
     pub carries: Vec<(String, Vec<u8>)>,
     /// What was left out.
@@ -37,14 +43,39 @@ pub fn translate_request(
     model: &str,
     carry: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<TranslatedRequest, TranslateError> {
+    translate(from, to, body, (model, None), carry)
+}
+
+/// The same for a client of Gemini's format, whose path and not whose body says whether the answer is streamed.
+pub fn translate_gemini_request(
+    to: Format,
+    body: &[u8],
+    model: &str,
+    stream: bool,
+    carry: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<TranslatedRequest, TranslateError> {
+    translate(Format::Gemini, to, body, (model, Some(stream)), carry)
+}
+
+fn translate(
+    from: Format,
+    to: Format,
+    body: &[u8],
+    (model, stream): (&str, Option<bool>),
+    carry: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<TranslatedRequest, TranslateError> {
     let mut losses = Losses::default();
     let mut request = codec::parse_request(from, body, &mut losses)?;
+    if let Some(stream) = stream {
+        (request.stream, request.include_usage) = (stream, stream);
+    }
     if request.n.is_some_and(|n| n > 1) {
         return Err(TranslateError::unsupported("n", "one answer at a time; ask several times instead"));
     }
     carry::restore(&mut request, carry);
+    let echo = if from == Format::Responses { Echo::of_request(body) } else { Echo::default() };
     let body = codec::render_request(to, &request, model, &mut losses)?;
-    Ok(TranslatedRequest { body, losses: losses.into_vec() })
+    Ok(TranslatedRequest { body, losses: losses.into_vec(), echo })
 }
 
 /// Translates a whole answer.
@@ -55,15 +86,16 @@ pub fn translate_response(
     meta: &StreamMeta,
 ) -> Result<TranslatedResponse, TranslateError> {
     let mut losses = Losses::default();
-    let response = codec::parse_response(from, body, &mut losses)?;
+    let response = codec::parse_response(from, &meta.id, body, &mut losses)?;
     let mut answer = Answer::default();
     let mut carrier = Carrier::default();
     for event in response.events() {
         answer.observe(&event);
         carrier.observe(&event);
+        note_losses(to, &event, &mut losses);
     }
     let body = codec::render_response(to, &response, meta, &mut losses)?;
-    Ok(TranslatedResponse { body, answer, carries: carrier.take(), losses: losses.into_vec() })
+    Ok(TranslatedResponse { body, answer, error: response.error, carries: carrier.take(), losses: losses.into_vec() })
 }
 
 /// Reads a whole answer that passes through unchanged.
@@ -72,7 +104,7 @@ pub fn read_answer(format: Format, body: &[u8]) -> Answer {
         return crate::chat::read_answer(body);
     }
     let mut answer = Answer::default();
-    match codec::parse_response(format, body, &mut Losses::default()) {
+    match codec::parse_response(format, "", body, &mut Losses::default()) {
         Ok(response) => response.events().iter().for_each(|event| answer.observe(event)),
         Err(_) => answer.malformed = 1,
     }

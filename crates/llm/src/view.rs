@@ -3,6 +3,8 @@
 //! A call in the format of its provider passes through byte by byte: a rewrite is a splice at the place of a field, so
 //! that unknown fields survive as they were sent. One pass over the body, no tree.
 
+mod gemini;
+mod messages;
 mod top;
 mod wire;
 
@@ -58,15 +60,14 @@ pub struct Splice {
 /// Reads a request. A field that matters may stand there once: what is checked is what the provider sees. `path` is
 /// where formats that name the model in the path have it (Gemini).
 pub fn view<'a>(format: Format, path: Option<&'a str>, body: &'a [u8]) -> Result<View<'a>, RequestError> {
-    let _ = path;
     let read = || -> serde_json::Result<View<'a>> {
         let text = std::str::from_utf8(body).map_err(serde_json::Error::custom)?;
         match format {
             Format::Chat => wire::chat(text),
             Format::Responses => wire::responses(text),
-            Format::Messages | Format::Gemini | Format::Ollama => {
-                Err(serde_json::Error::custom("requests in this format are not taken"))
-            }
+            Format::Messages => messages::messages(text),
+            Format::Gemini => gemini::gemini(path, text),
+            Format::Ollama => Err(serde_json::Error::custom("requests in this format are not taken")),
         }
     };
     read().map_err(|source| RequestError { format, source })
@@ -90,7 +91,10 @@ impl Splice {
     pub fn rewrite(&self, body: &[u8], model: &str, include_usage: bool) -> Vec<u8> {
         const USAGE: &[u8] = br#"{"include_usage":true}"#;
         let mut out = Vec::with_capacity(body.len() + model.len() + 64);
-        let mut edits: Vec<(Range<usize>, Vec<u8>)> = vec![(self.model_at.clone(), json_string(model))];
+        let mut edits: Vec<(Range<usize>, Vec<u8>)> = Vec::with_capacity(2);
+        if !self.model_at.is_empty() {
+            edits.push((self.model_at.clone(), json_string(model)));
+        }
         if include_usage && self.lacks_usage {
             match &self.stream_options_at {
                 Some(at) => edits.push((at.clone(), USAGE.to_vec())),

@@ -47,6 +47,12 @@ impl<'a> Object<'a> {
         value(self.out, v);
     }
 
+    /// Puts a field whose value is JSON already.
+    pub(crate) fn raw(&mut self, key: &str, json: &str) {
+        self.key(key);
+        self.out.extend_from_slice(json.as_bytes());
+    }
+
     /// Puts a field that is null.
     pub(crate) fn null(&mut self, key: &str) {
         self.put(key, &());

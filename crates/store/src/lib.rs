@@ -13,6 +13,7 @@
 
 mod access;
 mod body;
+mod budget;
 mod calls;
 mod error;
 mod events;
@@ -38,6 +39,7 @@ mod writer;
 
 pub use access::*;
 pub use body::{LARGE_BODY_BYTES, MAX_BODY_BYTES};
+pub use budget::BudgetShort;
 pub use calls::*;
 pub use error::StoreError;
 pub use events::{EventFilter, EventRecord, OpenOp};

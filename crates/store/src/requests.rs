@@ -8,7 +8,7 @@ pub use page::{RequestFilter, RequestPage};
 
 use crate::{Store, StoreError, Tx, new_id, time_text};
 use domain::{
-    candidate::{Artefact, Candidate, question_digest},
+    candidate::{Artefact, Candidate, ask_digest},
     event::{Actor, Event, EventKind},
     ids::{RequestId, RunId, TaskId},
     request::{Ask, Decision, Provenance, Request, RequestStatus, Verdict},
@@ -77,7 +77,7 @@ impl Tx {
         request(&row.ok_or_else(|| StoreError::not_found("request", id))?)
     }
 
-    /// Stores a request: packages as `resolving`, a question as `pending`.
+    /// Stores a request: packages as `resolving`, others as `pending`.
     pub async fn request_insert(&mut self, new: NewRequest) -> Result<Request, StoreError> {
         let open: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM request WHERE task_id = $1 AND status IN ('resolving', 'pending')",
@@ -91,7 +91,7 @@ impl Tx {
         let id = new_id(RequestId::from_uuid);
         let (status, digest) = match &new.ask {
             Ask::Packages { .. } => (RequestStatus::Resolving, None),
-            Ask::Question { .. } => (RequestStatus::Pending, Some(question_digest(id, &new.ask)?)),
+            Ask::Question { .. } | Ask::Budget(_) => (RequestStatus::Pending, Some(ask_digest(id, &new.ask)?)),
         };
         let expires = self.now() + jiff::SignedDuration::try_from(new.ttl).map_err(StoreError::corrupt)?;
         sqlx::query(
@@ -116,7 +116,8 @@ impl Tx {
         let ask = self.body(&r.task, serde_json::to_string(&r.ask)?.as_bytes()).await?;
         let reason = self.body(&r.task, r.reason.as_bytes()).await?;
         let data = json!({"kind": r.ask.kind(), "provenance": r.provenance, "digest": digest, "status": status});
-        let event = event_of(EventKind::RequestCreated, &r, data).by(Actor::Sandbox);
+        let actor = if r.provenance == Provenance::Taskforge { Actor::System } else { Actor::Sandbox };
+        let event = event_of(EventKind::RequestCreated, &r, data).by(actor);
         self.leaf(event.body("ask", ask).body("reason", reason)).await?;
         self.wake(r.task).await?;
         Ok(r)
@@ -219,7 +220,12 @@ impl Tx {
             event = event.body("words", self.body(&r.task, text.as_bytes()).await?);
         }
         self.leaf(event).await?;
-        if status == RequestStatus::Approved {
+        if let (Ask::Budget(ask), RequestStatus::Applied) = (&r.ask, status) {
+            let task = self.task_get(r.task).await?;
+            self.policy_raise(&task, ask, reviewer).await?;
+        }
+        // Candidates name their parent image and the policy's version: an approval changes one of them.
+        if matches!(status, RequestStatus::Approved | RequestStatus::Applied) {
             self.requests_make_stale(&r).await?;
         }
         self.wake(r.task).await?;

@@ -63,7 +63,7 @@ async fn detail(api: &Api, request: Request) -> ApiResult<wire::RequestDetail> {
             let approved = api.store.approved_set(request.task).await?;
             Some(wire::Candidate::new(candidate, &approved))
         }
-        (Ask::Packages { .. } | Ask::Question { .. }, _) => None,
+        (Ask::Packages { .. } | Ask::Question { .. } | Ask::Budget(_), _) => None,
     };
     Ok(wire::RequestDetail { request: request.into(), task_name, candidate })
 }

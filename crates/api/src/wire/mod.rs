@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod budget;
 mod event;
 mod image;
 mod keys;
@@ -15,6 +16,7 @@ mod task;
 
 pub use access::*;
 pub use audit::*;
+pub use budget::*;
 pub use event::*;
 pub use image::*;
 pub use keys::*;

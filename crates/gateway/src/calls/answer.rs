@@ -7,6 +7,8 @@ use super::{
     failure::Failure,
     flow::{Flow, Work, judge_end},
     headers,
+    ingress::Ingress,
+    prepare::Back,
     stream::StreamBody,
     undisturbed,
 };
@@ -18,8 +20,11 @@ use hyper::{
     body::{Body, Incoming},
     header::{CONTENT_TYPE, HeaderValue},
 };
-use llm::{Answer, StreamMeta, StreamReader, StreamTranslator, chat::UsageFilter};
-use std::time::{SystemTime, UNIX_EPOCH};
+use llm::{Answer, Echo, Format, StreamMeta, StreamReader, StreamTranslator, TranslateError, chat::UsageFilter};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 use store::Received;
 
 /// Passes an answer on.
@@ -36,9 +41,13 @@ pub(super) async fn pass(begun: Begun, response: Response<Incoming>) -> Reply {
 }
 
 fn stream(begun: Begun, status: StatusCode, answer: &HeaderMap, body: Incoming, streamed: bool) -> Reply {
-    let meta = begun.meta();
-    let Begun { open, prepared, .. } = begun;
+    // Only a translator needs it.
+    let meta = (!begun.prepared.is_same()).then(|| begun.meta()).unwrap_or_default();
+    let Begun { mut open, prepared, .. } = begun;
     let same = prepared.is_same();
+    if same && !streamed {
+        open.attempt.received.hold_whole();
+    }
     let work = if same {
         let reader = streamed.then(|| StreamReader::new(prepared.format).ok()).flatten();
         let filter = (streamed && prepared.strip_usage).then(UsageFilter::default);
@@ -81,7 +90,7 @@ async fn whole(mut begun: Begun, status: StatusCode, answer: &HeaderMap, body: I
         Err(failure) => Err(failure),
     };
     let (ending, out) = match read {
-        Ok((ending, out)) => (ending, Ok(out)),
+        Ok((ending, out, status)) => (ending, Ok((out, status))),
         Err(failure) => {
             let refusal = failure.refusal();
             (Ending::failed(failure), Err(refusal))
@@ -90,7 +99,7 @@ async fn whole(mut begun: Begun, status: StatusCode, answer: &HeaderMap, body: I
     let ended = begun.open.end(ending);
     let recorded = undisturbed(&begun.open.who.shared().tracker, ended).await;
     match (recorded, out) {
-        (Some(Ok(())), Ok(out)) => {
+        (Some(Ok(())), Ok((out, status))) => {
             let mut reply = Response::new(ReplyBody::full(out));
             *reply.status_mut() = status;
             *reply.headers_mut() = headers::to_client(answer, &needles, !same);
@@ -158,36 +167,86 @@ impl Begun {
     }
 
     /// Reads a whole answer, and puts it into the client's format.
-    fn read(&mut self, bytes: Bytes, status: StatusCode) -> Result<(Ending, Bytes), Failure> {
+    fn read(&mut self, bytes: Bytes, status: StatusCode) -> Result<(Ending, Bytes, StatusCode), Failure> {
         let format = self.prepared.format;
-        if self.prepared.is_same() {
-            let answer = if self.prepared.is_plain() { Answer::default() } else { llm::read_answer(format, &bytes) };
-            let failure = judge_end(&answer, status, false);
-            return Ok((Ending { failure, answer, ..Ending::default() }, bytes));
-        }
-        let translated = llm::translate_response(format, self.open.asked.ingress.format(), &bytes, &self.meta())
-            .map_err(|e| Failure::failed("upstream_malformed", e.to_string()))?;
-        let out = Bytes::from(translated.body);
-        let ending = Ending {
-            failure: judge_end(&translated.answer, status, false),
-            answer: translated.answer,
-            sent: Some(Received::Whole(out.clone())),
-            carries: translated.carries,
-            normalise: true,
-            ..Ending::default()
+        let malformed = |e: TranslateError| Failure::failed("upstream_malformed", e.to_string());
+        let (mut answer, out, status) = match self.prepared.back.clone() {
+            Back::Answer => {
+                let answer = llm::read_answer(format, &bytes);
+                let failure = judge_end(&answer, status, false);
+                return Ok((Ending { failure, answer, ..Ending::default() }, bytes, status));
+            }
+            Back::Plain => {
+                let mut answer = Answer::default();
+                answer.usage.prompt = self.prompt_tokens(&bytes);
+                return Ok((Ending { answer, ..Ending::default() }, bytes, status));
+            }
+            Back::Embeddings(method) => {
+                let asked = Arc::clone(&self.open.asked);
+                let view = asked.view.as_ref().ok().and_then(|v| Some((v.embeddings()?, &v.model)));
+                let (request, model) = view.ok_or_else(|| Failure::failed("upstream_malformed", "no such request"))?;
+                let translated = request.translate_answer(method, &bytes, model).map_err(malformed)?;
+                let mut answer = Answer::default();
+                answer.usage.prompt = translated.prompt_tokens;
+                (answer, translated.body, status)
+            }
+            Back::Count => {
+                let tokens = llm::messages::parse_count(format, &bytes)
+                    .ok_or_else(|| Failure::failed("upstream_malformed", "the provider's count cannot be read"))?;
+                (Answer::default(), llm::messages::render_count(tokens), status)
+            }
+            Back::Translated(_) => {
+                let to = self.open.asked.ingress.format();
+                let translated = llm::translate_response(format, to, &bytes, &self.meta()).map_err(malformed)?;
+                let told = translated.error.as_ref().and_then(|e| StatusCode::from_u16(e.status).ok());
+                let out = Bytes::from(translated.body);
+                let ending = Ending {
+                    failure: judge_end(&translated.answer, status, false),
+                    answer: translated.answer,
+                    sent: Some(Received::Whole(out.clone())),
+                    carries: translated.carries,
+                    normalise: true,
+                };
+                return Ok((ending, out, told.unwrap_or(status)));
+            }
         };
-        Ok((ending, out))
+        answer.done = true;
+        let out = Bytes::from(out);
+        let ending = Ending { answer, sent: Some(Received::Whole(out.clone())), ..Ending::default() };
+        Ok((ending, out, status))
+    }
+
+    /// The token count of an answer that is none of a model.
+    fn prompt_tokens(&self, bytes: &[u8]) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        struct Counted {
+            usage: Option<Usage>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Usage {
+            prompt_tokens: Option<u64>,
+        }
+        if self.open.asked.ingress != Ingress::Embeddings {
+            return None;
+        }
+        serde_json::from_slice::<Counted>(bytes).ok()?.usage?.prompt_tokens
     }
 
     fn meta(&self) -> StreamMeta {
         let view = self.open.asked.view.as_ref().ok();
+        let (translated, format) = (!self.prepared.is_same(), self.open.asked.ingress.format());
         let id = self.open.record.as_ref().map(|c| c.id().to_string()).unwrap_or_default();
         StreamMeta {
             id,
             model: view.map(|v| v.model.clone()).unwrap_or_default(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             include_usage: view.is_some_and(|v| v.wants_usage),
-            estimated_prompt: None,
+            estimated_prompt: (translated && format == Format::Messages)
+                .then(|| llm::count_tokens_estimate(format, &self.open.asked.body)),
+            echo: match &self.prepared.back {
+                Back::Translated(echo) => echo.clone(),
+                _ => Echo::default(),
+            },
         }
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn admit(
     target: &Target,
     client: &HeaderMap,
     carries: &Carries,
+    limit: Option<u64>,
 ) -> Result<(Prepared, Permit), Refusal> {
     let permit = target.provider.breaker.admit(Instant::now()).map_err(|open| {
         let seconds = u32::try_from(open.retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
@@ -60,7 +61,7 @@ pub(super) fn admit(
         );
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable", message).retry_after(seconds)
     })?;
-    Ok((prepare(asked, view, target, client, carries)?, permit))
+    Ok((prepare(asked, view, target, client, carries, limit)?, permit))
 }
 
 /// Runs a begun call.
@@ -186,7 +187,7 @@ impl Begun {
                     self.further.next()?
                 }
             };
-            if let Ok((prepared, permit)) = admit(&asked, view, &target, &self.client, &self.carries) {
+            if let Ok((prepared, permit)) = admit(&asked, view, &target, &self.client, &self.carries, self.limit) {
                 return Some((target, prepared, permit));
             }
         }

@@ -3,15 +3,18 @@
 use bytes::Bytes;
 use store::{BodyWriter, CallRef, Received, Recorder, StoreError};
 
-/// How much of an answer is held in memory before it is written.
+/// How much of a stream is held in memory before it is written.
 pub(super) const MAX_HELD_BYTES: usize = 256 << 10;
+/// How much of an answer is held that can only be read as a whole.
+pub(super) const MAX_READ_BYTES: usize = 16 << 20;
 
 /// The bytes of an answer.
-#[derive(Default)]
 pub(super) struct Capture {
     held: Held,
     written: Option<BodyWriter>,
     len: usize,
+    /// How much is held before it is written.
+    limit: usize,
 }
 
 /// Most whole answers are one piece, which is kept as it is.
@@ -41,7 +44,28 @@ impl Held {
     }
 }
 
+impl Default for Capture {
+    fn default() -> Self {
+        Self { held: Held::Nothing, written: None, len: 0, limit: MAX_HELD_BYTES }
+    }
+}
+
 impl Capture {
+    /// Holds on to what can only be read as a whole.
+    pub(super) const fn hold_whole(&mut self) {
+        self.limit = MAX_READ_BYTES;
+    }
+
+    /// Holds no more than of a stream.
+    pub(super) const fn let_go(&mut self) {
+        self.limit = MAX_HELD_BYTES;
+    }
+
+    /// What it takes in memory.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Adds a piece.
     pub(super) fn push(&mut self, piece: &Bytes, recorder: &Recorder, call: &CallRef) -> Result<(), StoreError> {
         if piece.is_empty() {
@@ -61,7 +85,7 @@ impl Capture {
                 Held::More(all)
             }
         };
-        if self.held.len() > MAX_HELD_BYTES {
+        if self.held.len() > self.limit {
             let bytes = self.held.take();
             let writer = match &mut self.written {
                 Some(writer) => writer,

@@ -1,6 +1,6 @@
 //! The end of a call, as it is recorded.
 
-use super::{failure::Failure, open::Open};
+use super::{failure::Failure, open::Open, spend};
 use crate::{resilience, secret::Needles};
 use futures::future::BoxFuture;
 use llm::Answer;
@@ -43,6 +43,12 @@ impl Ending {
         let emitted = if whole { std::mem::take(&mut answer.tool_calls) } else { Vec::new() };
         let normalised = if self.normalise { normalised(&answer, &emitted, &needles) } else { Value::Null };
         let usage = answer.usage;
+        let cost = spend::cost(shared.prices().as_deref(), &open.attempt.target, &usage);
+        let http_ok = open.attempt.http_status.map(|s| s.is_success());
+        let actual = spend::actual(self.failure.as_ref(), http_ok, &usage, cost.as_ref().map(|(c, _)| *c));
+        if let Some(reservation) = open.reservation.take() {
+            reservation.settle(actual);
+        }
         let end = CallEnd {
             status: self.failure.as_ref().map_or(CallStatus::Done, |f| f.status),
             error: self.failure.map(|f| (f.code, f.message)),
@@ -59,8 +65,8 @@ impl Ending {
                 cache_write: usage.cache_write,
                 reasoning: usage.reasoning,
             },
-            cost_micro_usd: None,
-            price: None,
+            cost_micro_usd: cost.as_ref().and_then(|(c, _)| i64::try_from(*c).ok()),
+            price: cost.map(|(_, row)| row),
             // A secret may have been split between two deltas, where no masking of bytes can see it.
             tool_calls: emitted
                 .into_iter()

@@ -53,6 +53,11 @@ impl Failure {
         !matches!(self.status, CallStatus::Cut | CallStatus::TimedOut)
     }
 
+    /// Whether nothing of the request has reached the provider.
+    pub(super) fn was_never_sent(&self) -> bool {
+        matches!(self.code, "upstream_connect_timeout" | "upstream_unreachable" | "provider_busy")
+    }
+
     /// As an error of the API.
     pub(super) fn api_error(&self) -> ApiError {
         let kind = match self.status {

@@ -16,6 +16,8 @@ pub(crate) enum Ingress {
     CountTokens,
     /// `POST /v1/embeddings`
     Embeddings,
+    /// `POST /v1beta/models/MODEL:generateContent` and `:streamGenerateContent`
+    Gemini,
 }
 
 impl Ingress {
@@ -27,7 +29,10 @@ impl Ingress {
             "/v1/messages" => Self::Messages,
             "/v1/messages/count_tokens" => Self::CountTokens,
             "/v1/embeddings" => Self::Embeddings,
-            _ => return None,
+            gemini => {
+                let (_, method) = gemini.strip_prefix("/v1beta/models/")?.rsplit_once(':')?;
+                return matches!(method, "generateContent" | "streamGenerateContent").then_some(Self::Gemini);
+            }
         })
     }
 
@@ -37,6 +42,7 @@ impl Ingress {
             Self::Chat | Self::Embeddings => Format::Chat,
             Self::Responses => Format::Responses,
             Self::Messages | Self::CountTokens => Format::Messages,
+            Self::Gemini => Format::Gemini,
         }
     }
 
@@ -48,13 +54,14 @@ impl Ingress {
             Self::Messages => "messages",
             Self::CountTokens => "count_tokens",
             Self::Embeddings => "embeddings",
+            Self::Gemini => "gemini",
         }
     }
 
     /// What is asked of the provider.
     pub(crate) const fn operation(self) -> Operation {
         match self {
-            Self::Chat | Self::Responses | Self::Messages => Operation::Generate,
+            Self::Chat | Self::Responses | Self::Messages | Self::Gemini => Operation::Generate,
             Self::CountTokens => Operation::CountTokens,
             Self::Embeddings => Operation::Embed,
         }

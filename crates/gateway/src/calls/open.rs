@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     body::Held,
+    budget::Reservation,
     providers::Target,
     resilience::{self, Permit, Slot},
 };
@@ -34,6 +35,8 @@ pub(super) struct Open {
     /// What it takes in memory.
     pub(super) held: Held,
     pub(super) record: Option<CallRef>,
+    /// What it may use of a budget; settled with its end.
+    pub(super) reservation: Option<Reservation>,
 }
 
 /// The attempt under way.
@@ -88,6 +91,10 @@ impl Open {
         if self.attempt.received.len() + piece.len() > max {
             let message = format!("the answer is larger than {max} bytes");
             return Err(Failure::cut("response_too_large", message));
+        }
+        let holding = self.asked.body.len() + self.attempt.received.held() + piece.len();
+        if !self.held.grow(holding) {
+            self.attempt.received.let_go();
         }
         self.attempt.received.push(piece, &shared.recorder, call).map_err(|e| unrecorded(&e))
     }

@@ -1,13 +1,18 @@
 //! From a client's request to the request of a provider.
 
-use super::{begin::{Asked, View}, headers, ingress::Ingress};
+use super::{
+    begin::{Asked, View},
+    headers,
+    ingress::Ingress,
+    spend,
+};
 use crate::{
     providers::{Operation, Target},
     reply::Refusal,
 };
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode, Uri};
-use llm::{ErrorKind, Format, Loss, TranslateError};
+use llm::{Echo, Format, Loss, TranslateError, embeddings::Method};
 use serde_json::Value;
 use store::NewAttempt;
 
@@ -20,75 +25,139 @@ pub(super) struct Prepared {
     pub(super) format: Format,
     /// Whether the closing token counts of a stream are ours alone to see.
     pub(super) strip_usage: bool,
-    /// How the answer comes to be the client's.
-    back: Back,
+    pub(super) back: Back,
     /// Whether the body is the client's own.
     unchanged: bool,
     losses: Vec<Loss>,
 }
 
 /// How an answer comes to be the client's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Back {
+#[derive(Debug, Clone)]
+pub(super) enum Back {
     /// It passes as it is, and is an answer of a model.
     Answer,
     /// It passes as it is, and is something else.
     Plain,
     /// It is put into the client's format.
-    Translated,
+    Translated(Echo),
+    /// It becomes OpenAI's list of embeddings.
+    Embeddings(Method),
+    /// It becomes Anthropic's count of tokens.
+    Count,
 }
 
 /// Reasoning that an earlier answer had, by tool-call id.
 pub(super) type Carries = std::collections::HashMap<String, Vec<u8>>;
 
-/// Makes the request for one target.
+/// What goes out, and how its answer comes back.
+struct Translation {
+    body: Bytes,
+    back: Back,
+    operation: Operation,
+    unchanged: bool,
+    losses: Vec<Loss>,
+}
+
+/// Makes the request for one target; `limit` is put on its answer, where it has none.
 pub(super) fn prepare(
     asked: &Asked,
     view: &View,
     target: &Target,
     client: &HeaderMap,
     carries: &Carries,
+    limit: Option<u64>,
 ) -> Result<Prepared, Refusal> {
     let provider = &target.provider;
     let ingress = asked.ingress;
-    let operation = ingress.operation();
     let format = provider.kind.format_for(ingress.format());
+    let same = format == ingress.format();
+    let strip_usage = ingress == Ingress::Chat && same && view.stream && !view.wants_usage;
+    let translation = match ingress.operation() {
+        Operation::Embed | Operation::EmbedOne => embeddings(asked, view, format, target)?,
+        Operation::CountTokens => count(asked, format, target)?,
+        Operation::Generate if same => {
+            if view.model == target.model && !strip_usage && limit.is_none() {
+                Translation::same(asked.body.clone(), true)
+            } else {
+                let body = view.rewrite(&asked.body, &target.model);
+                let limited = limit.and_then(|tokens| spend::with_limit(ingress, &body, tokens));
+                Translation::same(Bytes::from(limited.unwrap_or(body)), false)
+            }
+        }
+        Operation::Generate => {
+            let limited = limit.and_then(|tokens| spend::with_limit(ingress, &asked.body, tokens));
+            let body = limited.as_deref().unwrap_or(&asked.body);
+            translate(ingress, view, body, (format, &target.model), carries)?
+        }
+    };
     let uri = provider
-        .uri(operation, format, &target.model, view.stream)
+        .uri(translation.operation, format, &target.model, view.stream)
         .map_err(|e| Refusal::new(StatusCode::BAD_GATEWAY, "bad_provider", e.to_string()))?
         .ok_or_else(|| no_such_operation(ingress, target))?;
-    let same = format == ingress.format();
-    let back = match (same, operation) {
-        (true, Operation::Generate) => Back::Answer,
-        (true, Operation::CountTokens | Operation::Embed) => Back::Plain,
-        (false, _) => Back::Translated,
-    };
-    let strip_usage = same && format == Format::Chat && view.stream && !view.wants_usage;
-    let (body, unchanged, losses) = if same {
-        if view.model == target.model && !strip_usage {
-            (asked.body.clone(), true, Vec::new())
-        } else {
-            (Bytes::from(view.rewrite(&asked.body, &target.model)), false, Vec::new())
-        }
-    } else {
-        let carry = |id: &str| carries.get(id).cloned();
-        let translated = llm::translate_request(ingress.format(), format, &asked.body, &target.model, &carry)
-            .map_err(|e| cannot_carry(&e))?;
-        (Bytes::from(translated.body), false, translated.losses)
-    };
     let headers = headers::to_provider(client, provider, same);
+    let Translation { body, back, unchanged, losses, .. } = translation;
     Ok(Prepared { uri, headers, body, format, strip_usage, back, unchanged, losses })
+}
+
+impl Translation {
+    fn same(body: Bytes, unchanged: bool) -> Self {
+        Self { body, back: Back::Answer, operation: Operation::Generate, unchanged, losses: Vec::new() }
+    }
+}
+
+fn translate(
+    ingress: Ingress,
+    view: &View,
+    body: &[u8],
+    to: (Format, &str),
+    carries: &Carries,
+) -> Result<Translation, Refusal> {
+    let carry = |id: &str| carries.get(id).cloned();
+    let (format, model) = to;
+    let translated = if ingress == Ingress::Gemini {
+        llm::translate_gemini_request(format, body, model, view.stream, &carry)
+    } else {
+        llm::translate_request(ingress.format(), format, body, model, &carry)
+    };
+    let translated = translated.map_err(|e| cannot_carry(&e))?;
+    Ok(Translation {
+        body: Bytes::from(translated.body),
+        back: Back::Translated(translated.echo),
+        operation: Operation::Generate,
+        unchanged: false,
+        losses: translated.losses,
+    })
+}
+
+fn embeddings(asked: &Asked, view: &View, format: Format, target: &Target) -> Result<Translation, Refusal> {
+    let request = view.embeddings().ok_or_else(|| no_such_operation(asked.ingress, target))?;
+    let translated = request.translate(format, &asked.body, &target.model).map_err(|e| cannot_carry(&e))?;
+    Ok(Translation {
+        body: Bytes::from(translated.body),
+        back: if translated.method == Method::OpenAi { Back::Plain } else { Back::Embeddings(translated.method) },
+        operation: if translated.method == Method::GeminiOne { Operation::EmbedOne } else { Operation::Embed },
+        unchanged: false,
+        losses: translated.losses,
+    })
+}
+
+fn count(asked: &Asked, format: Format, target: &Target) -> Result<Translation, Refusal> {
+    let body = llm::messages::translate_count(format, &asked.body, &target.model)
+        .map_err(|e| cannot_carry(&e))?
+        .ok_or_else(|| no_such_operation(asked.ingress, target))?;
+    Ok(Translation {
+        body: Bytes::from(body),
+        back: if format == Format::Messages { Back::Plain } else { Back::Count },
+        operation: Operation::CountTokens,
+        unchanged: false,
+        losses: Vec::new(),
+    })
 }
 
 impl Prepared {
     /// Whether the answer passes as it is.
-    pub(super) fn is_same(&self) -> bool {
-        self.back != Back::Translated
-    }
-
-    /// Whether the answer is none of a model.
-    pub(super) fn is_plain(&self) -> bool {
-        self.back == Back::Plain
+    pub(super) const fn is_same(&self) -> bool {
+        matches!(self.back, Back::Answer | Back::Plain)
     }
 
     /// What is recorded of it.
@@ -110,18 +179,15 @@ impl Prepared {
 }
 
 fn no_such_operation(ingress: Ingress, target: &Target) -> Refusal {
-    let message =
-        format!("the provider of {} ({}) has no {}; use another model", target.name(), target.provider.kind, ingress.name());
+    let (name, kind) = (target.name(), target.provider.kind);
+    let message = format!("the provider of {name} ({kind}) has no {}; use another model", ingress.name());
     Refusal::new(StatusCode::BAD_REQUEST, "unsupported_operation", message)
 }
 
 fn cannot_carry(e: &TranslateError) -> Refusal {
-    let error = e.to_api_error();
-    let code = if error.kind == ErrorKind::InvalidRequest && matches!(e, TranslateError::Unsupported { .. }) {
-        "unsupported_parameter"
-    } else {
-        "bad_request"
+    let code = match e {
+        TranslateError::Unsupported { .. } => "unsupported_parameter",
+        TranslateError::Malformed { .. } => "bad_request",
     };
-    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-    Refusal::new(status, code, error.message)
+    Refusal::new(StatusCode::BAD_REQUEST, code, e.to_string())
 }

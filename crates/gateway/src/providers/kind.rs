@@ -33,6 +33,8 @@ pub(crate) enum Operation {
     CountTokens,
     /// Embeddings of texts.
     Embed,
+    /// The embedding of one text, where that is a call of its own.
+    EmbedOne,
 }
 
 impl ProviderKind {
@@ -94,24 +96,30 @@ impl ProviderKind {
                 "/responses"
             }
             (Self::Openai | Self::OpenaiCompatible, Operation::Generate) => "/chat/completions",
-            (Self::Openai | Self::OpenaiCompatible, Operation::Embed) => "/embeddings",
+            (Self::Openai | Self::OpenaiCompatible, Operation::Embed | Operation::EmbedOne) => "/embeddings",
             (Self::Openai | Self::OpenaiCompatible | Self::Ollama, Operation::CountTokens)
-            | (Self::Anthropic, Operation::Embed) => return None,
+            | (Self::Anthropic, Operation::Embed | Operation::EmbedOne) => return None,
             (Self::Anthropic, Operation::Generate) => "/v1/messages",
             (Self::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens",
             (Self::Ollama, Operation::Generate) => "/api/chat",
-            (Self::Ollama, Operation::Embed) => "/api/embed",
+            (Self::Ollama, Operation::Embed | Operation::EmbedOne) => "/api/embed",
             (Self::Gemini, _) => {
                 let action = match (operation, stream) {
                     (Operation::Generate, true) => "streamGenerateContent?alt=sse",
                     (Operation::Generate, false) => "generateContent",
                     (Operation::CountTokens, _) => "countTokens",
                     (Operation::Embed, _) => "batchEmbedContents",
+                    (Operation::EmbedOne, _) => "embedContent",
                 };
                 return Some(format!("/v1beta/models/{}:{action}", path_segment(model)));
             }
         };
         Some(fixed.to_owned())
+    }
+
+    /// Whether such a provider counts the tokens of a request.
+    pub(crate) const fn counts_tokens(self) -> bool {
+        matches!(self, Self::Anthropic | Self::Gemini)
     }
 
     /// Where the models are listed.

@@ -216,6 +216,7 @@ async fn calls_that_a_crash_left_open_are_closed_as_unknown() {
 async fn child_log_unwritable() {
     let w = World::new(|_| sse_answer(&stream_of("x", &[]))).await;
     fail::cfg("store.begin", "return").unwrap();
+    fail::cfg("store.journal.append.before", "return").unwrap();
     let response = w.send("POST", "/v1/chat/completions", chat_body(&[]).to_string()).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.headers().contains_key("retry-after"));
@@ -225,6 +226,7 @@ async fn child_log_unwritable() {
     assert!(String::from_utf8_lossy(&body).contains("-32603"), "{body:?}");
     assert!(w.fake.seen().is_empty(), "the upstream saw a call that is not recorded");
     fail::remove("store.begin");
+    fail::remove("store.journal.append.before");
     assert!(w.store.run_get(w.run).await.unwrap().submitted.is_none());
     assert_eq!(w.chat(&chat_body(&[])).await.0, StatusCode::OK, "it works again");
 
@@ -235,10 +237,10 @@ async fn child_log_unwritable() {
     pieces.send(Ok(Bytes::from_static(b": ping\n\n"))).unwrap();
     let mut body = w.send("POST", "/v1/chat/completions", chat_body(&[]).to_string()).await.into_body();
     body.frame().await.unwrap().unwrap();
-    fail::cfg("store.begin", "return").unwrap();
+    fail::cfg("store.journal.append.before", "return").unwrap();
     pieces.send(Ok(Bytes::from(stream_of("x", &[])))).unwrap();
     let rest = body.collect().await;
-    fail::remove("store.begin");
+    fail::remove("store.journal.append.before");
     assert!(rest.is_err(), "an answer ended well without a record of it");
     println!("child ran to its end");
 }

@@ -7,7 +7,7 @@ use crate::{
 use gateway::{Config, ProviderConfig, ProviderKind, Registry, ResolveError};
 use serde_json::{Value, json};
 
-fn registry(providers: Vec<ProviderConfig>) -> Registry {
+fn of(providers: Vec<ProviderConfig>) -> Registry {
     Registry::new(providers, Vec::new(), &Config::new("/nowhere".into())).unwrap()
 }
 
@@ -33,7 +33,7 @@ async fn a_sandbox_sees_the_models_of_its_policy() {
 async fn a_name_leads_to_exactly_one_model_or_to_a_clear_error() {
     let (a, b) =
         (Fake::start(list(&["gpt-4o", "same", "v/x"])).await, Fake::start(list(&["qwen3:latest", "same"])).await);
-    let registry = registry(
+    let registry = of(
         vec![
             provider("openai", ProviderKind::Openai, a.url()),
             provider("ollama", ProviderKind::Ollama, format!("http://{}/v1/", b.address)),
@@ -69,7 +69,7 @@ async fn an_upstream_that_is_away_is_named_and_one_without_a_list_is_trusted() {
     drop(gone);
     let plain = Fake::start(nobody).await;
     plain.answer(|_| json_answer(404, &Value::Null));
-    let registry = registry(
+    let registry = of(
         vec![
             provider("away", ProviderKind::OpenaiCompatible, url),
             provider("plain", ProviderKind::OpenaiCompatible, plain.url()),
@@ -81,7 +81,7 @@ async fn an_upstream_that_is_away_is_named_and_one_without_a_list_is_trusted() {
     }
     let health = registry.health().await;
     assert!(health[0].error.is_some() && health[0].hint.is_some());
-    let none = registry(Vec::new());
+    let none = of(Vec::new());
     assert_eq!(none.resolve("m").await, Err(ResolveError::NoProviders));
 }
 
@@ -90,6 +90,6 @@ async fn the_alias_of_the_host_is_loopback_where_it_does_not_resolve() {
     let fake = Fake::start(list(&["m"])).await;
     let url = format!("http://host.docker.internal:{}/v1", fake.address.port());
     let alias = provider("up", ProviderKind::OpenaiCompatible, url);
-    let registry = registry(vec![alias]);
+    let registry = of(vec![alias]);
     assert_eq!(registry.resolve("m").await.unwrap().to_string(), "up/m");
 }

@@ -31,7 +31,7 @@ async fn a_socket_is_an_identity() {
     };
     assert_eq!(ask(chat_body(&[]).to_string()).await, StatusCode::FORBIDDEN, "the model of the first task");
     assert_eq!(ask(chat_body(&[("model", "up/other".into())]).to_string()).await, StatusCode::OK);
-    assert_eq!(w.store.call_list(other, None).await.unwrap().len(), 2);
+    assert_eq!(w.store.call_list(&other.into()).await.unwrap().len(), 2);
     assert!(w.calls().await.is_empty());
 }
 

@@ -112,7 +112,7 @@ impl World {
     }
 
     pub(crate) async fn calls(&self) -> Vec<Call> {
-        self.store.call_list(self.task, None).await.unwrap()
+        self.store.call_list(&self.task.into()).await.unwrap()
     }
 
     /// Waits until the newest call has this status.
@@ -140,6 +140,7 @@ pub(crate) async fn running_task(store: &Store, agent: Agent, model: &str) -> (T
         agent,
         limits: Limits::default(),
         max_iterations: 5,
+        budget: None,
         files: Vec::new(),
     };
     let made = store.write(Durability::Process, move |tx| {

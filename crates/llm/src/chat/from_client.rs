@@ -20,6 +20,7 @@ pub(crate) fn parse_request(body: &[u8], losses: &mut Losses) -> Result<Request>
     for m in o.objects("messages")?.ok_or_else(|| o.bad("messages", "it is missing"))? {
         messages.push(message(m, losses)?);
     }
+    mark_custom_results(&mut messages);
     let options = o.object("stream_options")?;
     let mut include_usage = false;
     if let Some(mut options) = options {
@@ -108,13 +109,25 @@ fn message(mut o: Object<'_>, losses: &mut Losses) -> Result<Message> {
         }
     };
     let mut message = Message { role, name, parts };
-    if let Some(mark) = cache_mark(&mut o)? {
-        if let Some(last) = message.parts.last_mut() {
-            last.cache = Some(mark);
-        }
+    if let Some(mark) = cache_mark(&mut o)?
+        && let Some(last) = message.parts.last_mut()
+    {
+        last.cache = Some(mark);
     }
     o.rest(losses);
     Ok(message)
+}
+
+/// A result does not say of which kind its tool is; the call does.
+fn mark_custom_results(messages: &mut [Message]) {
+    let mut custom = Vec::new();
+    for part in messages.iter_mut().flat_map(|m| &mut m.parts) {
+        match &mut part.content {
+            Content::ToolCall(call) if call.custom => custom.push(call.id.clone()),
+            Content::ToolResult(result) => result.custom = custom.contains(&result.call_id),
+            _ => {}
+        }
+    }
 }
 
 fn content(o: &mut Object<'_>, losses: &mut Losses) -> Result<Vec<Part>> {
@@ -140,10 +153,7 @@ fn part(item: Item<'_>, losses: &mut Losses) -> Result<Part> {
         }
         "input_audio" => {
             let mut audio = o.object("input_audio")?.ok_or_else(|| o.bad("input_audio", "it is missing"))?;
-            let media_type = match audio.need::<String>("format")?.as_str() {
-                "mp3" => "audio/mpeg".to_owned(),
-                other => format!("audio/{other}"),
-            };
+            let media_type = openai::audio_type(&audio.need::<String>("format")?);
             Content::Audio { source: Source::Base64 { media_type, data: audio.need("data")? } }
         }
         "file" => file(&mut o, losses)?,

@@ -88,12 +88,12 @@ fn read_delta(delta: WireDelta<'_>, choice: u32, answer: &mut Answer) {
     }
     for call in delta.tool_calls.unwrap_or_default() {
         let function = call.function.unwrap_or_default();
-        let arguments = text_or_json(function.arguments);
+        let custom = call.custom.unwrap_or_default();
         answer.add(Delta::ToolCall {
             slot: call.index.map(|i| (choice, i)),
             id: call.id.as_deref(),
-            name: function.name.as_deref(),
-            arguments: &arguments,
+            name: function.name.or(custom.name).as_deref(),
+            arguments: &text_or_json(function.arguments.or(custom.input)),
         });
     }
 }

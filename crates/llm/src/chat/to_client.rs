@@ -34,13 +34,9 @@ pub(crate) fn render_response(response: &Response, meta: &Meta, losses: &mut Los
 /// Writes the message; tells whether it calls a tool.
 fn write_message(o: &mut write::Object<'_>, response: &Response, losses: &mut Losses) -> bool {
     let (mut text, mut refusal, mut calls, mut thoughts) = (String::new(), None::<String>, Vec::new(), Vec::new());
-    let mut cited = false;
     for part in &response.parts {
         match &part.content {
-            Content::Text { text: t, annotations } => {
-                text.push_str(t);
-                cited |= !annotations.is_empty();
-            }
+            Content::Text { text: t, annotations: _ } => text.push_str(t),
             Content::Refusal(t) => refusal.get_or_insert_default().push_str(t),
             Content::ToolCall(call) => calls.push(call),
             Content::Reasoning(r) => thoughts.push(r),
@@ -50,7 +46,6 @@ fn write_message(o: &mut write::Object<'_>, response: &Response, losses: &mut Lo
             }
         }
     }
-    losses.add_if(cited, "annotations", "citations have another form here; the recorded answer has them");
     o.put("role", "assistant");
     o.put("content", &(!text.is_empty() || (calls.is_empty() && refusal.is_none())).then_some(text));
     o.put("refusal", &refusal);
@@ -161,7 +156,8 @@ pub(crate) struct Encoder {
     meta: Meta,
     created: u64,
     begun: bool,
-    calls: bool,
+    /// Of each tool call, whether the tool is a custom one.
+    calls: Vec<bool>,
     /// Which of `thinking_blocks` is open, or comes next.
     block: u32,
     finish: Option<Finish>,
@@ -172,7 +168,7 @@ impl Encoder {
     /// An encoder.
     pub(crate) fn new(meta: Meta) -> Self {
         let created = meta.created;
-        Self { meta, created, begun: false, calls: false, block: 0, finish: None, usage: Usage::default() }
+        Self { meta, created, begun: false, calls: Vec::new(), block: 0, finish: None, usage: Usage::default() }
     }
 
     fn chunk(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Delta<'_>)) {
@@ -249,7 +245,9 @@ impl codec::Encoder for Encoder {
                 });
             }
             Event::ToolStart { index, id, name, custom, seal } => {
-                self.calls = true;
+                if self.calls.len() < crate::MAX_TOOL_CALLS {
+                    self.calls.push(*custom);
+                }
                 self.delta(out, |d| {
                     let mut list = d.array("tool_calls");
                     let mut c = list.object();
@@ -259,12 +257,16 @@ impl codec::Encoder for Encoder {
                     write_call_seal(&mut c, seal.as_ref());
                 });
             }
-            Event::ToolArguments { index, text } => self.delta(out, |d| {
-                let mut list = d.array("tool_calls");
-                let mut c = list.object();
-                c.put("index", index);
-                c.object("function").put("arguments", text);
-            }),
+            Event::ToolArguments { index, text } => {
+                let custom = self.calls.get(*index as usize).is_some_and(|c| *c);
+                let (kind, key) = if custom { ("custom", "input") } else { ("function", "arguments") };
+                self.delta(out, |d| {
+                    let mut list = d.array("tool_calls");
+                    let mut c = list.object();
+                    c.put("index", index);
+                    c.object(kind).put(key, text);
+                });
+            }
             Event::Usage(usage) => self.usage.update(*usage),
             Event::Finish(finish) => self.finish = Some(finish.clone()),
             Event::Error(error) => write_stream_error(error, out),
@@ -274,7 +276,7 @@ impl codec::Encoder for Encoder {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        let word = finish_word(self.finish.as_ref().unwrap_or(&Finish::Stop), self.calls);
+        let word = finish_word(self.finish.as_ref().unwrap_or(&Finish::Stop), !self.calls.is_empty());
         self.chunk(out, |delta| {
             drop(delta.0.object("delta"));
             delta.2 = Some(word);

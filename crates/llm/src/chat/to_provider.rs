@@ -42,6 +42,7 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
     if let Some(choice) = tool_choice.as_ref().filter(|_| !tools.is_empty()) {
         write_choice(&mut o, choice);
     }
+    losses.add_if(tool_choice.is_some() && tools.is_empty(), "tool_choice", "there are no tools to choose from");
     o.some("parallel_tool_calls", &parallel_tool_calls.filter(|_| !tools.is_empty()));
     if let Some(format) = response_format {
         write_format(&mut o, format);
@@ -57,17 +58,25 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
     if let Some(config) = reasoning {
         write_reasoning(&mut o, config, losses);
     }
-    o.some("verbosity", verbosity);
     let Identity { user, safety_identifier, metadata } = identity;
     o.some("user", user);
-    o.some("safety_identifier", safety_identifier);
-    o.some("metadata", metadata);
     let CacheHint { key, retention, content } = cache;
-    o.some("prompt_cache_key", key);
-    o.some("prompt_cache_retention", retention);
     losses.add_if(content.is_some(), "cachedContent", "a cache that is kept at another provider means nothing here");
-    o.some("service_tier", service_tier);
-    o.some("store", store);
+    let words = [
+        ("verbosity", verbosity),
+        ("safety_identifier", safety_identifier),
+        ("prompt_cache_key", key),
+        ("prompt_cache_retention", retention),
+        ("service_tier", service_tier),
+    ];
+    for (field, value) in words {
+        // Compatible servers refuse what they do not know.
+        o.some(field, &value.as_ref().filter(|_| own));
+        losses.add_if(!own && value.is_some(), field, "only OpenAI's own models take it");
+    }
+    o.some("metadata", &metadata.as_ref().filter(|_| own));
+    losses.add_if(!own && metadata.is_some(), "metadata", "only OpenAI's own models take it");
+    o.some("store", &store.filter(|_| own));
     if *stream {
         o.put("stream", &true);
         o.object("stream_options").put("include_usage", &true);
@@ -148,7 +157,7 @@ fn write_part(o: &mut write::Object<'_>, content: &Content, losses: &mut Losses)
             match source {
                 Source::Url { url, .. } => image.put("url", url),
                 Source::Base64 { media_type, data } => image.put("url", &openai::data_url(media_type, data)),
-                Source::Text(_) | Source::Id { .. } => return Err(kept_elsewhere("image")),
+                Source::Text(_) | Source::Id { .. } => return Err(openai::kept_elsewhere("image")),
             }
             image.some("detail", detail);
         }
@@ -157,21 +166,14 @@ fn write_part(o: &mut write::Object<'_>, content: &Content, losses: &mut Losses)
             o.put("type", "input_audio");
             let mut audio = o.object("input_audio");
             audio.put("data", data);
-            audio.put(
-                "format",
-                match media_type.strip_prefix("audio/").unwrap_or(media_type) {
-                    "mpeg" | "mp3" => "mp3",
-                    "x-wav" | "wave" => "wav",
-                    other => other,
-                },
-            );
+            audio.put("format", openai::audio_format(media_type));
         }
-        Content::Audio { .. } => return Err(kept_elsewhere("audio")),
+        Content::Audio { .. } => return Err(openai::kept_elsewhere("audio")),
         Content::Refusal(text) => {
             o.put("type", "refusal");
             o.put("refusal", text);
         }
-        Content::Opaque(opaque) => return Err(opaque_part(&opaque.kind)),
+        Content::Opaque(opaque) => return Err(openai::opaque_part(&opaque.kind)),
         Content::Reasoning(_) | Content::ToolCall(_) | Content::ToolResult(_) => {
             return Err(TranslateError::unsupported("content", "a part stands in a message of the wrong role"));
         }
@@ -183,10 +185,10 @@ fn write_file(o: &mut write::Object<'_>, source: &Source, name: Option<&str>) ->
     match source {
         Source::Text(text) => {
             o.put("type", "text");
-            return match name {
-                Some(name) => Ok(o.put("text", &format!("{name}\n\n{text}"))),
-                None => Ok(o.put("text", text)),
-            };
+            match name {
+                Some(name) => o.put("text", &format!("{name}\n\n{text}")),
+                None => o.put("text", text),
+            }
         }
         Source::Base64 { media_type, data } => {
             o.put("type", "file");
@@ -198,7 +200,7 @@ fn write_file(o: &mut write::Object<'_>, source: &Source, name: Option<&str>) ->
             o.put("type", "file");
             o.object("file").put("file_id", id);
         }
-        Source::Id { .. } => return Err(kept_elsewhere("file")),
+        Source::Id { .. } => return Err(openai::kept_elsewhere("file")),
         Source::Url { .. } => {
             return Err(TranslateError::unsupported(
                 "file",
@@ -207,14 +209,6 @@ fn write_file(o: &mut write::Object<'_>, source: &Source, name: Option<&str>) ->
         }
     }
     Ok(())
-}
-
-fn kept_elsewhere(field: &str) -> TranslateError {
-    TranslateError::unsupported(field, "it is kept at another provider; send its data")
-}
-
-fn opaque_part(kind: &str) -> TranslateError {
-    TranslateError::unsupported(kind, "only the provider that made this part can read it")
 }
 
 fn assistant(list: &mut write::Array<'_>, message: &Message, losses: &mut Losses) -> Result<()> {

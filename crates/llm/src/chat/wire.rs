@@ -11,11 +11,11 @@ pub(super) fn text_of(value: Option<&RawValue>) -> Option<String> {
 }
 
 /// Arguments are a text that holds JSON; some upstreams send the JSON itself.
-pub(super) fn text_or_json(value: Option<&RawValue>) -> Cow<'_, str> {
+pub(super) fn text_or_json(value: Option<&RawValue>) -> Cow<'static, str> {
     let Some(raw) = value.map(RawValue::get).filter(|r| *r != "null") else { return Cow::Borrowed("") };
     match serde_json::from_str::<String>(raw) {
         Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Borrowed(raw),
+        Err(_) => Cow::Owned(crate::ir::compact(raw)),
     }
 }
 

@@ -118,7 +118,7 @@ pub enum Event {
 }
 
 /// A whole answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Response {
     /// The provider's id for it.
     pub id: Option<String>,

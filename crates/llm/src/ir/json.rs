@@ -31,20 +31,25 @@ impl Json {
 
     /// The text without white space between its tokens, fit for one line of a stream.
     pub fn compact(&self) -> String {
-        let mut out = String::with_capacity(self.get().len());
-        let (mut in_string, mut escaped) = (false, false);
-        for c in self.get().chars() {
-            if in_string {
-                out.push(c);
-                in_string = escaped || c != '"';
-                escaped = !escaped && c == '\\';
-            } else if !c.is_ascii_whitespace() {
-                out.push(c);
-                in_string = c == '"';
-            }
-        }
-        out
+        compact(self.get())
     }
+}
+
+/// JSON without white space between its tokens.
+pub(crate) fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for c in json.chars() {
+        if in_string {
+            out.push(c);
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if !c.is_ascii_whitespace() {
+            out.push(c);
+            in_string = c == '"';
+        }
+    }
+    out
 }
 
 impl From<&RawValue> for Json {

@@ -35,7 +35,11 @@ pub(super) fn responses(text: &str) -> serde_json::Result<View<'_>> {
     of_top(text, top, results)
 }
 
-fn of_top<'a, M>(text: &'a str, top: Top<'a, M>, tool_results: Vec<ToolResult<'a>>) -> serde_json::Result<View<'a>> {
+pub(super) fn of_top<'a, M>(
+    text: &'a str,
+    top: Top<'a, M>,
+    tool_results: Vec<ToolResult<'a>>,
+) -> serde_json::Result<View<'a>> {
     let raw = top.model.ok_or_else(|| serde_json::Error::missing_field("model"))?;
     let model: Text<'a> = serde_json::from_str(raw.get())?;
     if model.0.is_empty() {

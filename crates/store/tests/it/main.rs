@@ -37,6 +37,7 @@ pub(crate) fn new_task() -> NewTask {
         agent: Agent::Openclaw,
         limits: Limits::default(),
         max_iterations: 5,
+        budget: None,
         files: vec![("sales.csv".into(), "ab".into(), b"a,b\n1,2\n".to_vec())],
     }
 }
