@@ -39,8 +39,9 @@ mod socket;
 
 pub use config::Config;
 pub use error::GatewayError;
-pub use providers::{AliasConfig, ModelName, ProviderConfig, ProviderHealth, ProviderKind, Registry, ResolveError, Route};
+pub use providers::{
+    AliasConfig, ModelName, ProviderConfig, ProviderHealth, ProviderKind, Registry, ResolveError, Route,
+};
 pub use reply::{BrokenOff, Reply, ReplyBody};
 pub use secret::Secret;
 pub use server::{Gateway, Socket};
-

@@ -83,8 +83,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) call_durability: Durability,
     /// Whether metrics need no token.
     pub(crate) metrics_public: bool,
-    /// Where traces are sent, up to and with the host.
-    pub(crate) otlp: Option<String>,
+    /// Whether a collector of traces is named.
+    pub(crate) otlp: bool,
 }
 
 impl GatewayConfig {
@@ -117,7 +117,9 @@ impl GatewayConfig {
                 .or(file.as_ref().and_then(|f| f.durability))
                 .unwrap_or(Durability::Process),
             metrics_public: metrics.transpose()?.or(file.as_ref().and_then(|f| f.metrics_public)).unwrap_or(false),
-            otlp: var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| var("OTEL_EXPORTER_OTLP_ENDPOINT")),
+            otlp: ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+                .iter()
+                .any(|n| var(n).is_some()),
             sources,
         })
     }

@@ -12,9 +12,9 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use domain::ids::CallId;
+use domain::ids::{CallId, KeyId};
 use futures::{Stream, stream};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use store::{CallFilter, CallScope, Store, StoreError};
 
 /// Lists model calls, oldest first, refused and failed ones too.
@@ -28,7 +28,27 @@ pub(crate) async fn list(
     let calls = api.store.call_list(&filter).await?;
     let full = calls.len() as u64 >= filter.limit.map_or(u64::MAX, u64::from);
     let next_cursor = calls.last().filter(|_| full).map(|c| c.id.to_string());
-    Ok(Json(wire::Page { items: calls.into_iter().map(Into::into).collect(), next_cursor }))
+    let mut names = HashMap::new();
+    let mut items = Vec::with_capacity(calls.len());
+    for call in calls {
+        items.push(named(&api.store, call, &mut names).await?);
+    }
+    Ok(Json(wire::Page { items, next_cursor }))
+}
+
+/// A call with the name of its key; `names` holds those that were looked up before.
+async fn named(store: &Store, call: store::Call, names: &mut HashMap<KeyId, Option<String>>) -> ApiResult<wire::Call> {
+    let Some(key) = call.key else { return Ok(call.into()) };
+    let name = match names.get(&key) {
+        Some(name) => name.clone(),
+        None => match store.key_get(&key.to_string()).await {
+            Ok(row) => Some(row.key.name),
+            Err(StoreError::NotFound { .. }) => None,
+            Err(e) => return Err(e.into()),
+        },
+    };
+    names.insert(key, name.clone());
+    Ok(wire::Call { key_name: name, ..call.into() })
 }
 
 /// Counts model calls.
@@ -98,7 +118,8 @@ async fn detail(store: &Store, call: store::Call) -> ApiResult<wire::CallDetail>
     let response = text(store, call.response.as_deref()).await?;
     let normalised = text(store, call.normalised.as_deref()).await?.and_then(|t| serde_json::from_str(&t).ok());
     let tries = tries(store, &call).await?;
-    Ok(wire::CallDetail { call: call.into(), request, response, normalised, tries })
+    let call = named(store, call, &mut HashMap::new()).await?;
+    Ok(wire::CallDetail { call, request, response, normalised, tries })
 }
 
 /// Each try; a body that is the call's own is not repeated.

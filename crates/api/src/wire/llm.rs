@@ -53,6 +53,8 @@ pub struct Call {
     pub turn: Option<u32>,
     /// The key, where a caller made the call.
     pub key: Option<String>,
+    /// The key's name.
+    pub key_name: Option<String>,
     /// The API token's name, where the call came from `llm chat` or the playground.
     pub token: Option<String>,
     /// What was called: `chat`, `responses`, `messages`, `count_tokens`, `embeddings`.
@@ -138,6 +140,7 @@ impl From<store::Call> for Call {
             iteration: c.iteration,
             turn: c.turn,
             key: c.key.map(|k| k.to_string()),
+            key_name: None,
             token: c.token,
             ingress: c.ingress,
             asked_model: c.asked_model,

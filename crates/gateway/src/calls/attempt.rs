@@ -160,9 +160,8 @@ impl Begun {
         let Some(call) = self.open.record.clone() else { return Ok(false) };
         let (recorder, new) = (self.open.who.shared().recorder.clone(), prepared.attempt(&target));
         fail::fail_point!("gateway.call.before_attempt");
-        let recorded = undisturbed(&self.open.who.shared().tracker, async move {
-            recorder.attempt_end(&call, end, new).await
-        });
+        let recorded =
+            undisturbed(&self.open.who.shared().tracker, async move { recorder.attempt_end(&call, end, new).await });
         match recorded.await {
             Some(Ok(())) => {}
             Some(Err(e)) => return Err(unwritable(&e)),

@@ -1,8 +1,7 @@
 //! The beginning of a call: judged and recorded before its first byte leaves.
 
 use super::{
-    admit, attempt,
-    headers,
+    admit, attempt, headers,
     ingress::Ingress,
     judge,
     open::{Attempt, Open},
@@ -23,11 +22,7 @@ use futures::FutureExt;
 use hyper::{HeaderMap, StatusCode};
 use llm::{Splice, embeddings::EmbeddingsRequest};
 use serde_json::Value;
-use std::{
-    ops::Range,
-    sync::Arc,
-    time::Instant,
-};
+use std::{ops::Range, sync::Arc, time::Instant};
 use store::{Begun as Recorded, CallContext, CallRef, Caller, NewCall, RefusedCaller, SeenResult, StoreError};
 
 /// The most tool calls whose reasoning is looked up for one request.
@@ -178,8 +173,7 @@ pub(super) async fn begin(
         let retries = who.shared().config.retry.start(started);
         let attempt = Attempt::new(target, prepared.format, permit);
         let limit = reservation.as_ref().and_then(Reservation::limit_to_set);
-        let mut open =
-            Open { attempt, who, asked, started, first_byte: None, held, record: Some(call), reservation };
+        let mut open = Open { attempt, who, asked, started, first_byte: None, held, record: Some(call), reservation };
         if let Some(reservation) = &mut open.reservation {
             reservation.sent();
         }

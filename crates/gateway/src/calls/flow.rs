@@ -24,15 +24,9 @@ pub(super) struct Flow {
 /// What becomes of the bytes.
 pub(super) enum Work {
     /// They pass as they are; a stream is read on the way.
-    Pass {
-        reader: Option<StreamReader>,
-        filter: Option<UsageFilter>,
-    },
+    Pass { reader: Option<StreamReader>, filter: Option<UsageFilter> },
     /// They are put into another format; what the client gets is recorded too.
-    Translate {
-        translator: Box<StreamTranslator>,
-        sent: Capture,
-    },
+    Translate { translator: Box<StreamTranslator>, sent: Capture },
 }
 
 #[derive(Default)]
@@ -101,7 +95,8 @@ impl Flow {
             }
         };
         if self.holds_secret() {
-            let message = "the provider put its own key together in its answer, piece by piece; the answer was cut there";
+            let message =
+                "the provider put its own key together in its answer, piece by piece; the answer was cut there";
             return Err(Failure::cut("secret_in_answer", message));
         }
         Ok(out)

@@ -1,6 +1,11 @@
 //! What a call may spend: reserved before it leaves, settled when it has ended.
 
-use super::{begin::View, failure::Failure, ingress::Ingress, who::{Identity, Who}};
+use super::{
+    begin::View,
+    failure::Failure,
+    ingress::Ingress,
+    who::{Identity, Who},
+};
 use crate::{
     budget::{Account, Actual, Estimate, OutputBound, Refused, Reservation, estimate_tokens},
     prices::{Price, PriceTable, TokenUse},

@@ -194,10 +194,7 @@ mod tests {
     #[test]
     fn a_models_name_cannot_leave_its_path() {
         let path = ProviderKind::Gemini.path(Operation::Generate, Format::Gemini, "../x?y#z/é", true);
-        assert_eq!(
-            path.as_deref(),
-            Some("/v1beta/models/..%2Fx%3Fy%23z%2F%C3%A9:streamGenerateContent?alt=sse")
-        );
+        assert_eq!(path.as_deref(), Some("/v1beta/models/..%2Fx%3Fy%23z%2F%C3%A9:streamGenerateContent?alt=sse"));
     }
 
     #[test]

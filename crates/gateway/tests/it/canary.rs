@@ -104,9 +104,8 @@ fn scan(folder: &Path, files: &mut usize) {
 fn values_of_secrets_stay_out_of_configuration_errors() {
     let mut config = crate::world::provider("up", gateway::ProviderKind::Openai, "http://u:pw-secret@h/v1".into());
     let settings = gateway::Config::new("/nowhere".into());
-    let fail = |c: gateway::ProviderConfig| {
-        gateway::Registry::new(vec![c], Vec::new(), &settings).err().unwrap().to_string()
-    };
+    let fail =
+        |c: gateway::ProviderConfig| gateway::Registry::new(vec![c], Vec::new(), &settings).err().unwrap().to_string();
     assert!(!fail(config.clone()).contains("pw-secret"));
     config.base_url = "http://h/v1".into();
     config.api_key = Some(gateway::Secret::new("bad\nkey-value"));

@@ -114,6 +114,11 @@ fn announced(dir: &Path) -> Option<Announcement> {
     serde_json::from_slice(&std::fs::read(dir.join("server.json")).ok()?).ok()
 }
 
+/// Whether a gateway by itself runs, or ran last, on the data directory.
+pub(super) fn is_gateway(dir: &Path) -> bool {
+    announced(dir).is_some_and(|s| s.mode == Mode::Gateway)
+}
+
 /// Whether a server lives: it holds the lock. A process number alone could be another program's by now.
 pub(super) fn is_running(dir: &Path) -> bool {
     let Ok(file) = OpenOptions::new().write(true).open(dir.join("lock")) else { return false };
@@ -232,7 +237,7 @@ pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
 pub(super) async fn ps(c: &Context) -> Outcome {
     let client = c.client()?;
     let health: Health = client.get("/api/system/health").await?;
-    if announced(&c.global.data_dir()).is_some_and(|s| s.mode == Mode::Gateway) {
+    if is_gateway(&c.global.data_dir()) {
         return gateway_ps(c, client.base(), health.ok);
     }
     let mut going: Vec<Task> = Vec::new();

@@ -23,7 +23,6 @@ const MAX_BYTES: u64 = 4 << 20;
 /// What a file says.
 #[derive(Clone)]
 pub(crate) struct GatewayFile {
-    pub(crate) path: PathBuf,
     pub(crate) providers: Vec<ProviderSpec>,
     pub(crate) aliases: Vec<AliasSpec>,
     /// A file of prices that stands beside the table of the program.
@@ -142,7 +141,6 @@ impl Reader<'_> {
             aliases.push(self.alias(name, alias)?);
         }
         Ok(GatewayFile {
-            path: self.path.to_owned(),
             providers,
             aliases,
             prices: raw.prices.map(|p| self.prices(&p)).transpose()?,

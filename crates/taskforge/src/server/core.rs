@@ -1,6 +1,6 @@
 //! What the whole server and a gateway by itself have in common: store, log, gateway, providers.
 
-use super::{make_private, providers::Providers};
+use super::{make_private, providers::Providers, traces::Traces};
 use crate::config::GatewayConfig;
 use anyhow::{Context, Result};
 use domain::event::{Actor, Event, EventKind};
@@ -8,7 +8,6 @@ use futures::FutureExt;
 use gateway::Gateway;
 use serde_json::json;
 use std::{
-    fmt::Write,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,6 +23,8 @@ pub(crate) struct Core {
     pub(crate) gateway: Gateway,
     pub(crate) providers: Arc<Providers>,
     pub(crate) dir: PathBuf,
+    /// Whether traces are wanted.
+    traces: bool,
 }
 
 /// Opens the store of a data directory with its log. The caller holds the lock.
@@ -45,12 +46,13 @@ impl Core {
         config: GatewayConfig,
         request_ttl: Option<Duration>,
     ) -> Result<Self> {
+        let traces = config.otlp;
         let mut settings = gateway::Config::new(dir.join("run"));
         settings.call_durability = config.call_durability;
         settings.request_ttl = request_ttl.unwrap_or(settings.request_ttl);
         let providers = Arc::new(Providers::open(store.clone(), &dir.join("keys"), settings.clone(), config).await?);
         let gateway = Gateway::new(settings, store.clone(), providers.registry().clone());
-        Ok(Self { store, gateway, providers, dir: dir.to_owned() })
+        Ok(Self { store, gateway, providers, dir: dir.to_owned(), traces })
     }
 
     /// Records the start, and what is configured.
@@ -76,6 +78,9 @@ impl Core {
     /// Starts what goes on beside the calls.
     pub(crate) fn spawn_upkeep(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Result<()> {
         tracker.spawn(self.providers.registry().clone().keep_fresh(stop.clone()));
+        if self.traces {
+            tracker.spawn(Traces::new(self.store.clone())?.run(stop.clone()));
+        }
         Ok(())
     }
 
@@ -83,9 +88,7 @@ impl Core {
     pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         let version = env!("CARGO_PKG_VERSION");
-        // Writing into a text cannot fail.
-        drop(write!(
-            text,
+        text.push_str(&format!(
             "# HELP taskforge_build_info The version that runs.\n# TYPE taskforge_build_info gauge\n\
              taskforge_build_info{{version=\"{version}\"}} 1\n\
              # HELP taskforge_log_entries Entries of the audit log.\n# TYPE taskforge_log_entries counter\n\

@@ -17,6 +17,7 @@ mod registry;
 mod services;
 pub(crate) mod standalone;
 mod supervisor;
+mod traces;
 mod upkeep;
 
 use crate::config::Config;

@@ -107,7 +107,7 @@ fn unknown(value: Option<impl ToString>) -> String {
 }
 
 fn by(call: &Call) -> String {
-    let of = [&call.task, &call.key, &call.token].into_iter().flatten().next();
+    let of = [&call.task, &call.key_name, &call.key, &call.token].into_iter().flatten().next();
     of.map_or("nobody known".to_owned(), |id| domain::text::visible_line(id))
 }
 
