@@ -141,6 +141,8 @@ impl Tx {
 
     /// Closes the calls that a crash left open; returns how many there were. Run once, before the gateway starts.
     pub async fn calls_recover(&mut self) -> Result<u64, StoreError> {
+        self.journal.close_calls();
+        self.fold().await?;
         let now = self.now_text();
         let rows = sqlx::query(
             "UPDATE call SET status = 'unknown', error_code = 'interrupted', ended_at = $1,

@@ -78,6 +78,8 @@ struct End {
     at: Position,
     last_ms: i64,
     appended: u64,
+    /// Counts how often the open calls were closed by recovery.
+    epoch: u64,
     /// Files with bytes that may not be on disk.
     dirty: Vec<Arc<File>>,
     /// Whether the folder may have names that are not on disk.
@@ -100,6 +102,7 @@ impl Journal {
             at,
             last_ms: 0,
             appended: 0,
+            epoch: 0,
             dirty_dir: true,
             full: false,
             broken: None,
@@ -155,9 +158,31 @@ impl Journal {
     }
 
     /// Hands a frame to the OS. After an error nothing of it is there.
-    pub(crate) fn append(&self, mut frame: Closed, folds: bool) -> Result<Appended, StoreError> {
+    pub(crate) fn append(&self, frame: Closed, folds: bool) -> Result<Appended, StoreError> {
+        self.append_in(None, frame, folds)
+    }
+
+    /// The same for a call that was begun in `epoch`, unless recovery has closed it.
+    pub(crate) fn append_of(&self, epoch: u64, frame: Closed) -> Result<Appended, StoreError> {
+        self.append_in(Some(epoch), frame, true)
+    }
+
+    /// Calls that are begun now belong to this.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.lock().epoch
+    }
+
+    /// From now on no call ends that was begun before.
+    pub(crate) fn close_calls(&self) {
+        self.lock().epoch += 1;
+    }
+
+    fn append_in(&self, epoch: Option<u64>, mut frame: Closed, folds: bool) -> Result<Appended, StoreError> {
         fail::fail_point!("store.journal.append.before", |_| Err(StoreError::DiskFull));
         let mut end = self.lock();
+        if epoch.is_some_and(|e| e != end.epoch) {
+            return Err(StoreError::conflict("call_ended", "the call was closed by recovery"));
+        }
         end.check(&self.dir)?;
         if end.at.offset >= SEGMENT_BYTES {
             end.rotate(&self.dir)?;

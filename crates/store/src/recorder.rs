@@ -138,7 +138,7 @@ impl Recorder {
         let appended = {
             let mut attempt = under_way(call)?;
             let (frame, then) = make::attempt(self.journal(), call, &attempt, end, next)?;
-            let appended = self.journal().append(frame, true)?;
+            let appended = self.journal().append_of(call.0.epoch, frame)?;
             *attempt = then;
             appended
         };
@@ -151,7 +151,7 @@ impl Recorder {
         let appended = {
             let mut attempt = under_way(call)?;
             let Ending { frame, told } = make::end(self.journal(), call, &attempt, end)?;
-            let appended = self.journal().append(frame, true)?;
+            let appended = self.journal().append_of(call.0.epoch, frame)?;
             attempt.over = true;
             if let (Some(task), Some(told)) = (call.caller().task(), told) {
                 self.store.0.gates.tell(task, told);

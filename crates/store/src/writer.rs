@@ -85,15 +85,13 @@ pub(crate) async fn run(mut tx: Tx, mut queue: mpsc::Receiver<Job>, changed: wat
             taken = queue.recv_many(&mut batch, BATCH) => if taken == 0 { return },
             () = waiting => if !journal.is_behind() { continue },
         }
-        let ok = commit_batch(&mut tx, &mut batch).await;
+        let ok = commit_batch(&mut tx, &mut batch, &changed).await;
         next_fold = Instant::now() + if ok { FOLD_PAUSE } else { FOLD_RETRY };
-        let count = tx.leaf_count();
-        changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
     }
 }
 
 /// Runs a batch, which may be empty, in one transaction; false if it was rolled back.
-async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) -> bool {
+async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>, changed: &watch::Sender<u64>) -> bool {
     let durability = batch.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
     let before = tx.place;
     let mut done = Vec::with_capacity(batch.len());
@@ -103,6 +101,8 @@ async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) -> bool {
             let gates = Arc::clone(&tx.gates);
             tx.opening.commit(&gates);
             tx.journal.folded(std::mem::take(&mut tx.place.weight), true);
+            let count = tx.leaf_count();
+            changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
         }
         Err(_) => {
             rollback(tx, before).await;

@@ -215,8 +215,12 @@ async fn calls_that_a_crash_left_open_are_closed_as_unknown() {
 #[ignore = "run by nothing_leaves_when_the_log_cannot_be_written in a process of its own"]
 async fn child_log_unwritable() {
     let w = World::new(|_| sse_answer(&stream_of("x", &[]))).await;
+    // Neither where the task's state cannot be read, nor where a record cannot be written.
     fail::cfg("store.begin", "return").unwrap();
+    assert_eq!(w.chat(&chat_body(&[])).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    fail::remove("store.begin");
     fail::cfg("store.journal.append.before", "return").unwrap();
+    fail::cfg("store.begin", "return").unwrap();
     let response = w.send("POST", "/v1/chat/completions", chat_body(&[]).to_string()).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.headers().contains_key("retry-after"));
@@ -226,6 +230,12 @@ async fn child_log_unwritable() {
     assert!(String::from_utf8_lossy(&body).contains("-32603"), "{body:?}");
     assert!(w.fake.seen().is_empty(), "the upstream saw a call that is not recorded");
     fail::remove("store.begin");
+    let (status, _) = w.chat(&chat_body(&[])).await;
+    assert_eq!(
+        (status, w.fake.seen().len()),
+        (StatusCode::SERVICE_UNAVAILABLE, 0),
+        "the gate is open, the journal not"
+    );
     fail::remove("store.journal.append.before");
     assert!(w.store.run_get(w.run).await.unwrap().submitted.is_none());
     assert_eq!(w.chat(&chat_body(&[])).await.0, StatusCode::OK, "it works again");

@@ -207,7 +207,7 @@ impl Prepared {
         };
         let frame = self.bodies.close(&self.key, &leaves, Record::Begun(begun))?;
         let attempt = Mutex::new(Attempting::first(first, sent.map(|s| s.1)));
-        Ok((CallRef(Arc::new(CallInner { id, op, caller, key: self.key, attempt })), frame))
+        Ok((CallRef(Arc::new(CallInner { id, op, caller, key: self.key, epoch: journal.epoch(), attempt })), frame))
     }
 
     /// The frame of a call that is not let out.

@@ -257,6 +257,8 @@ pub(crate) struct CallInner {
     pub(crate) op: OpId,
     pub(crate) caller: Caller,
     pub(crate) key: Arc<super::seal::ScopeKey>,
+    /// Whether recovery has closed it: [`crate::journal::Journal::append_of`].
+    pub(crate) epoch: u64,
     /// The attempt under way: its number from 1 and its act, if it has one of its own.
     pub(crate) attempt: std::sync::Mutex<super::Attempting>,
 }

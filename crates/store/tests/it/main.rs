@@ -1,6 +1,7 @@
 //! The store on a real SQLite file.
 #![cfg(test)]
 
+mod calls;
 mod keys;
 mod requests;
 mod tasks;
