@@ -22,7 +22,9 @@ async fn without_a_valid_key_nothing_leaves_and_it_is_recorded() {
     assert!(w.seen().is_empty());
     let calls = w.calls().await;
     assert_eq!(calls.len(), 6);
-    assert!(calls.iter().all(|c| c.status == CallStatus::Refused && c.error_code.as_deref() == Some("invalid_api_key")));
+    assert!(
+        calls.iter().all(|c| c.status == CallStatus::Refused && c.error_code.as_deref() == Some("invalid_api_key"))
+    );
 }
 
 #[tokio::test]
@@ -83,9 +85,13 @@ async fn the_seeds_prefixes_lead_to_their_providers() {
     let gone = |kind: ProviderKind| ProviderConfig::new(kind.as_str(), kind, "http://127.0.0.1:9");
     let kinds = [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Ollama];
     w.gateway.registry().replace(kinds.map(gone).to_vec(), Vec::new()).unwrap();
-    for (model, provider) in
-        [("claude-x", "anthropic"), ("gemini-x", "gemini"), ("gpt-x", "openai"), ("o3-x", "openai"), ("qwen3", "ollama")]
-    {
+    for (model, provider) in [
+        ("claude-x", "anthropic"),
+        ("gemini-x", "gemini"),
+        ("gpt-x", "openai"),
+        ("o3-x", "openai"),
+        ("qwen3", "ollama"),
+    ] {
         let (status, _) = w.ask("/v1/chat/completions", &chat(model, false)).await;
         assert_eq!(status, StatusCode::BAD_GATEWAY);
         assert_eq!(w.newest_call(CallStatus::Failed).await.provider.as_deref(), Some(provider), "{model}");

@@ -1,6 +1,10 @@
 //! What the whole server and a gateway by itself have in common: store, log, gateway, providers.
 
-use super::{make_private, providers::Providers, traces::Traces};
+use super::{
+    make_private,
+    providers::{self, Providers},
+    traces::Traces,
+};
 use crate::config::GatewayConfig;
 use anyhow::{Context, Result};
 use domain::event::{Actor, Event, EventKind};
@@ -47,12 +51,19 @@ impl Core {
         request_ttl: Option<Duration>,
     ) -> Result<Self> {
         let traces = config.otlp;
+        let prices = providers::prices(&config)?;
         let mut settings = gateway::Config::new(dir.join("run"));
         settings.call_durability = config.call_durability;
         settings.request_ttl = request_ttl.unwrap_or(settings.request_ttl);
         let providers = Arc::new(Providers::open(store.clone(), &dir.join("keys"), settings.clone(), config).await?);
         let gateway = Gateway::new(settings, store.clone(), providers.registry().clone());
+        gateway.replace_prices(prices);
         Ok(Self { store, gateway, providers, dir: dir.to_owned(), traces })
+    }
+
+    /// Reads the configuration again and puts it to use, or leaves all as it is.
+    pub(crate) async fn reload(&self, by: Actor) -> Result<api::wire::Reloaded, api::ApiError> {
+        self.providers.reload(&self.gateway, by).await
     }
 
     /// Records the start, and what is configured.
@@ -103,10 +114,10 @@ impl Core {
 }
 
 /// Reads the configuration again at each SIGHUP; a wrong one is told and changes nothing.
-pub(crate) async fn reload_on_hangup(providers: Arc<Providers>) {
+pub(crate) async fn reload_on_hangup(core: Core) {
     let Ok(mut hangups) = unix::signal(unix::SignalKind::hangup()) else { return };
     while hangups.recv().await.is_some() {
-        match providers.reload(Actor::System).await {
+        match core.reload(Actor::System).await {
             Ok(r) => {
                 tracing::info!(providers = r.providers.len(), aliases = r.aliases.len(), "configuration read again")
             }

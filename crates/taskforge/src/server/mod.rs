@@ -102,7 +102,7 @@ async fn serve(listener: TcpListener, app: api::Api, stop: CancellationToken, co
         told_to_stop().await;
         signals.cancel();
     });
-    let reloader = tokio::spawn(core::reload_on_hangup(Arc::clone(&core.providers)));
+    let reloader = tokio::spawn(core::reload_on_hangup(core.clone()));
     let served = tokio::select! {
         r = api::serve(listener, app, stop.clone()) => r.context("the API failed"),
         () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_GRACE).await } => Ok(()),

@@ -9,7 +9,7 @@ use anyhow::Context;
 use api::{ApiError, Code, Save, wire};
 use domain::event::{Actor, Event, EventKind};
 use futures::FutureExt;
-use gateway::Registry;
+use gateway::{Gateway, Registry, prices::PriceTable};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,9 @@ use std::{
 };
 use store::{Credentials, Durability, ProviderRow, Store, Vault, fingerprint};
 use tokio::sync::Mutex;
+
+/// The largest file of prices.
+const MAX_PRICES_BYTES: u64 = 8 << 20;
 
 /// The providers of a gateway.
 pub(crate) struct Providers {
@@ -218,14 +221,16 @@ impl Providers {
     }
 
     /// Reads file and environment again and puts them to use, or leaves all as it is.
-    pub(crate) async fn reload(&self, by: Actor) -> Result<wire::Reloaded, ApiError> {
+    pub(crate) async fn reload(&self, gateway: &Gateway, by: Actor) -> Result<wire::Reloaded, ApiError> {
         let _changing = self.changing.lock().await;
         let wrong = |e: String| ApiError::new(Code::InvalidConfig, domain::text::visible_line(&e));
         let next = GatewayConfig::read(self.fixed().sources).map_err(|e| wrong(format!("{e:#}")))?;
         let (specs, _) = combine(&self.vault, &next, &self.store.provider_list().await?);
         registry::open(&self.settings, &specs, &next.aliases).map_err(|e| wrong(e.to_string()))?;
+        let prices = prices(&next).map_err(|e| wrong(format!("{e:#}")))?;
         record(&self.store, &specs, &next, by).await?;
         registry::replace(&self.registry, &specs, &next.aliases).map_err(|e| wrong(e.to_string()))?;
+        gateway.replace_prices(prices);
         let told = wire::Reloaded {
             file: next.file().map(|f| f.display().to_string()),
             providers: specs.into_iter().map(|s| s.name).collect(),
@@ -238,6 +243,17 @@ impl Providers {
         *self.fixed.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(told)
     }
+}
+
+/// The table of the program, with the operator's own rows before it.
+pub(super) fn prices(config: &GatewayConfig) -> anyhow::Result<PriceTable> {
+    let table = PriceTable::bundled().context("the table of prices")?;
+    let Some(path) = &config.prices else { return Ok(table) };
+    let place = || format!("the prices in {}", path.display());
+    let size = std::fs::metadata(path).with_context(place)?.len();
+    anyhow::ensure!(size <= MAX_PRICES_BYTES, "{} has more than {MAX_PRICES_BYTES} bytes", path.display());
+    let text = std::fs::read_to_string(path).with_context(place)?;
+    table.with_own(&text).with_context(place)
 }
 
 fn invalid(e: gateway::GatewayError) -> ApiError {

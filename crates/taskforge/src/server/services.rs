@@ -79,8 +79,8 @@ pub(crate) fn shared(core: &Core, own: Own) -> Services {
 
 fn gateway(core: &Core) -> GatewayServices {
     let p = || Arc::clone(&core.providers);
-    let (list, save, remove, test, aliases, reload) = (p(), p(), p(), p(), p(), p());
-    let (calls, metrics) = (core.gateway.clone(), core.clone());
+    let (list, save, remove, test, aliases) = (p(), p(), p(), p(), p());
+    let (calls, reload, metrics) = (core.gateway.clone(), core.clone(), core.clone());
     GatewayServices {
         call: Arc::new(move |who, request| {
             let gateway = calls.clone();
@@ -114,8 +114,8 @@ fn gateway(core: &Core) -> GatewayServices {
             async move { Ok(all) }
         }),
         reload: ask(move |by| {
-            let providers = Arc::clone(&reload);
-            async move { providers.reload(Actor::Token { name: by }).await }
+            let core = reload.clone();
+            async move { core.reload(Actor::Token { name: by }).await }
         }),
         metrics: ask(move |()| {
             let core = metrics.clone();

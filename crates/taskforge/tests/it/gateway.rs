@@ -173,3 +173,43 @@ async fn metrics_and_documents_are_there() {
     let doctor = bed.run(&["doctor"]).await;
     assert!(doctor.stdout.contains("provider:anthropic") && !doctor.stdout.contains("docker"), "{doctor:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_gets_a_span_of_each_call_and_no_content() {
+    let (collector, mut got) = bed::collector().await;
+    let mut bed = Bed::new().await;
+    bed.env.push(("OTEL_EXPORTER_OTLP_ENDPOINT".into(), collector));
+    let key = bed.key("anna", &[]).await;
+    bed.start(&[]).await;
+    let body = json!({"model": "fast", "messages": [{"role": "user", "content": "a private question"}]});
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = bed.http.post(bed.url("/v1/chat/completions")).bearer_auth(&key).json(&body);
+    assert_eq!(request.header("traceparent", parent).send().await.unwrap().status(), StatusCode::OK);
+    let (path, span) = tokio::time::timeout(crate::server::PATIENCE, got.recv()).await.unwrap().unwrap();
+    assert_eq!(path, "/v1/traces");
+    let holds = |what: &[u8]| span.windows(what.len()).any(|w| w == what);
+    for name in ["gen_ai.operation.name", "gen_ai.usage.input_tokens", "taskforge.call.id", "chat text", "taskforge"] {
+        assert!(holds(name.as_bytes()), "{name}");
+    }
+    assert!(holds(&hex::decode("0af7651916cd43dd8448eb211c80319c").unwrap()), "it is part of the client's trace");
+    assert!(!holds(b"private question") && !holds(b"You said"), "no content");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_of_the_operator_go_into_the_record() {
+    let mut bed = Bed::new().await;
+    let rows = json!({"rows": [{"provider": "openai", "models": ["text"], "prices": [{"input": 1_000_000, "output": 2_000_000}]}]});
+    bed.write_file("prices.json", &rows.to_string());
+    bed.write_config(&format!("{}\n[prices]\nfile = \"prices.json\"\n", config(&bed.emulator)));
+    let key = bed.key("anna", &[]).await;
+    bed.start(&[]).await;
+    let (_, answer) = bed.chat(&key, "openai/text").await;
+    let count = |name: &str| answer["usage"][name].as_i64().unwrap();
+    let calls = bed.run(&["llm", "calls", "--json"]).await.stdout;
+    let call: Value = serde_json::from_str(calls.trim()).unwrap();
+    let expected = count("prompt_tokens") + 2 * count("completion_tokens");
+    assert_eq!(call["cost_micro_usd"], json!(expected), "{call}");
+    bed.write_file("prices.json", "{\"rows\": 1}");
+    let wrong = bed.run(&["gateway", "reload"]).await;
+    assert!(wrong.code == 1 && wrong.stderr.contains("prices.json"), "{wrong:?}");
+}

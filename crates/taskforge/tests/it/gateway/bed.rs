@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 /// What the providers take for a key.
 pub(crate) const KEY: &str = "sk-of-the-provider";
@@ -20,9 +21,27 @@ pub(crate) struct Bed {
     pub(crate) dir: TempDir,
     pub(crate) emulator: Emulator,
     pub(crate) http: reqwest::Client,
+    /// Further variables of the program.
+    pub(crate) env: Vec<(String, String)>,
     files: TempDir,
     child: Option<Child>,
     base: String,
+}
+
+/// A collector of traces: its address, and the path and body of each request.
+pub(crate) async fn collector() -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
+    let (tx, rx) = mpsc::channel(16);
+    let take = move |uri: axum::http::Uri, body: axum::body::Bytes| {
+        let tx = tx.clone();
+        async move {
+            tx.send((uri.path().to_owned(), body.to_vec())).await.ok();
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let app = axum::Router::new().fallback(take);
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (address, rx)
 }
 
 /// Two providers and an alias.
@@ -42,19 +61,24 @@ impl Bed {
         let emulator = Emulator::start().await.unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let bed = Self { dir, emulator, http, files, child: None, base: String::new() };
+        let bed = Self { dir, emulator, http, env: Vec::new(), files, child: None, base: String::new() };
         bed.write_config(&config(&bed.emulator));
         bed
     }
 
     pub(crate) fn write_config(&self, text: &str) {
-        std::fs::write(self.files.path().join("gateway.toml"), text).unwrap();
+        self.write_file("gateway.toml", text);
+    }
+
+    pub(crate) fn write_file(&self, name: &str, text: &str) {
+        std::fs::write(self.files.path().join(name), text).unwrap();
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taskforge"));
         command.args(args).env_clear().stdin(Stdio::null()).current_dir(self.files.path());
         command.env("TASKFORGE_DATA_DIR", self.dir.path()).env("PROVIDER_KEY", KEY);
+        command.envs(self.env.iter().map(|(n, v)| (n, v)));
         command
     }
 
