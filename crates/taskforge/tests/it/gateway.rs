@@ -213,3 +213,24 @@ async fn prices_of_the_operator_go_into_the_record() {
     let wrong = bed.run(&["gateway", "reload"]).await;
     assert!(wrong.code == 1 && wrong.stderr.contains("prices.json"), "{wrong:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_backed_up_restored_and_cleaned_away_without_docker() {
+    let mut bed = Bed::new().await;
+    bed.env.push(("DOCKER_HOST".into(), "unix:///nonexistent.sock".into()));
+    let key = bed.key("anna", &[]).await;
+    bed.start(&[]).await;
+    bed.chat(&key, "fast").await;
+    assert_eq!(bed.run(&["down"]).await.code, 0);
+    bed.ended().await;
+    let backup = bed.run(&["backup", "b.tar"]).await;
+    assert_eq!(backup.code, 0, "{backup:?}");
+    let cleaned = bed.run(&["clean", "--yes"]).await;
+    assert!(cleaned.code == 0 && !bed.dir.path().exists(), "{cleaned:?}");
+    let restored = bed.run(&["restore", "b.tar"]).await;
+    assert_eq!(restored.code, 0, "{restored:?}");
+    assert_eq!(bed.run(&["llm", "calls", "--count"]).await.stdout, "1\n");
+    assert_eq!(bed.json(&["audit", "verify"]).await["valid"], true);
+    bed.start(&[]).await;
+    assert_eq!(bed.chat(&key, "fast").await.0, StatusCode::OK);
+}
