@@ -7,6 +7,7 @@ mod agents;
 mod engine;
 mod facts;
 mod gateway;
+mod llm;
 mod load;
 mod log;
 mod place;
@@ -22,8 +23,8 @@ use report::Record;
 use std::{env, path::PathBuf, process::ExitCode, time::Instant};
 
 /// The benchmarks, in the order in which they run and are shown.
-pub(crate) const NAMES: [&str; 8] =
-    ["sandbox", "openclaw", "approval", "gateway", "engine", "waiting", "audit", "idle"];
+pub(crate) const NAMES: [&str; 9] =
+    ["sandbox", "openclaw", "approval", "gateway", "llm", "engine", "waiting", "audit", "idle"];
 
 async fn run(name: &str) -> Result<Vec<Record>> {
     match name {
@@ -31,6 +32,7 @@ async fn run(name: &str) -> Result<Vec<Record>> {
         "openclaw" => agents::openclaw().await,
         "approval" => agents::approval().await,
         "gateway" => gateway::bench().await,
+        "llm" => llm::bench().await,
         "engine" => engine::bench().await,
         "waiting" => waiting::bench().await,
         "audit" => log::bench().await,
@@ -77,8 +79,12 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let names: Vec<String> = arguments.collect();
-    if page == waiting::CHILD {
-        return match waiting::child(names.concat().into()).await {
+    if page == waiting::CHILD || page == llm::proxy::CHILD {
+        let child = match page.as_str() {
+            llm::proxy::CHILD => llm::proxy::child(&names).await,
+            _ => waiting::child(names.concat().into()).await,
+        };
+        return match child {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
                 eprintln!("error: {e:#}");
