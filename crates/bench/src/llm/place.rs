@@ -37,11 +37,12 @@ impl Core {
 
 /// Puts the current thread on its core. What cannot be done is left out: the ratio to the baselines stays right.
 pub(crate) fn settle(core: Core) {
-    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let Ok(own) = std::fs::read_link("/proc/thread-self") else { return };
+    let Some(thread) = own.file_name().and_then(|n| n.to_str()) else { return };
     if let Some(number) = core.number() {
-        quiet(Command::new("taskset").args(["-p", "-c", &number.to_string(), &thread]));
+        quiet(Command::new("taskset").args(["-p", "-c", &number.to_string(), thread]));
     }
-    quiet(Command::new("chrt").args(["-f", "-p", core.priority(), &thread]));
+    quiet(Command::new("chrt").args(["-f", "-p", core.priority(), thread]));
 }
 
 /// A command that runs a program on the subject's core.
