@@ -30,7 +30,7 @@ pub(crate) fn hash(secret: &str) -> SecretHash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-fn random_hex() -> ApiResult<String> {
+pub(crate) fn random_hex() -> ApiResult<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(hex::encode(bytes))
@@ -65,6 +65,7 @@ pub async fn issue_token(store: &Store, name: &str, by: Actor) -> ApiResult<(Tok
             async move {
                 let by_name = match &by {
                     Actor::Token { name } => name.clone(),
+                    Actor::Key { key } => key.to_string(),
                     Actor::System | Actor::Sandbox => "system".to_owned(),
                 };
                 let token = tx.token_insert(&key, &name, &digest, &by_name).await?;

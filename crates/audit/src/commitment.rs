@@ -13,6 +13,27 @@ fn mac(salt: &[u8; 32], body: &[u8]) -> Hmac<Sha256> {
     <Hmac<Sha256> as hmac::digest::KeyInit>::new(&block.into()).chain_update(body)
 }
 
+/// A commitment to a body that comes in pieces.
+#[derive(Clone)]
+pub struct Committer(Hmac<Sha256>);
+
+impl Committer {
+    /// Begins under a salt.
+    pub fn new(salt: &[u8; 32]) -> Self {
+        Self(mac(salt, &[]))
+    }
+
+    /// Adds a piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The commitment to all pieces, as bytes.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into_bytes().into()
+    }
+}
+
 /// The commitment to a body under a salt, as 64 hexadecimal digits.
 pub fn commitment(salt: &[u8; 32], body: &[u8]) -> String {
     hex::encode(mac(salt, body).finalize().into_bytes())

@@ -30,7 +30,7 @@ mod verify;
 mod writer;
 
 pub use checkpoint::Checkpoint;
-pub use commitment::{commitment, commitment_matches};
+pub use commitment::{Committer, commitment, commitment_matches};
 pub use error::AuditError;
 pub use key::{LogKey, VerifierKey};
 pub use known::{Known, KnownFolder};

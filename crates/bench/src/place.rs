@@ -83,6 +83,7 @@ pub(crate) fn new_task(model: &str) -> NewTask {
         agent: Agent::Command { argv: vec!["/bin/true".to_owned()] },
         limits: Limits::default(),
         max_iterations: 50,
+        budget: None,
         files: Vec::new(),
     }
 }

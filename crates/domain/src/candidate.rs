@@ -94,8 +94,8 @@ impl Candidate {
     }
 }
 
-/// The digest of a question: its request and its words.
-pub fn question_digest(request: RequestId, ask: &Ask) -> Result<String, serde_json::Error> {
+/// The digest of a request for which nothing is built: itself and its words (a question) or figures (a budget).
+pub fn ask_digest(request: RequestId, ask: &Ask) -> Result<String, serde_json::Error> {
     #[derive(Serialize)]
     struct Bound<'a> {
         request: RequestId,

@@ -2,7 +2,7 @@
 //!
 //! A leaf holds metadata and commitments to bodies, never a body: bodies can be erased later while the log verifies.
 
-use crate::ids::{OpId, RunId, TaskId};
+use crate::ids::{KeyId, OpId, RunId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -55,6 +55,7 @@ kinds! {
     AgentToolsMissing = "agent.tools_missing",
     AgentSubmitted = "agent.submitted",
     LlmCall = "llm.call",
+    LlmAttempt = "llm.attempt",
     LlmRefused = "llm.refused",
     ToolCall = "tool.call",
     McpCall = "mcp.call",
@@ -76,6 +77,11 @@ kinds! {
     PolicyVersion = "policy.version",
     TokenCreated = "token.created",
     TokenRevoked = "token.revoked",
+    KeyCreated = "key.created",
+    KeyRevoked = "key.revoked",
+    ProviderSaved = "provider.saved",
+    ProviderRemoved = "provider.removed",
+    GatewayConfigured = "gateway.configured",
     SignInCode = "signin.code",
     SignIn = "signin.session",
     BodyErased = "body.erased",
@@ -123,6 +129,11 @@ pub enum Actor {
     },
     /// What runs inside a sandbox. Nothing it says is trusted.
     Sandbox,
+    /// Whoever holds a caller's key of the gateway.
+    Key {
+        /// The key.
+        key: KeyId,
+    },
 }
 
 /// A reference to a stored body: its salted commitment goes into the leaf, its bytes do not.

@@ -6,9 +6,8 @@ use uuid::Uuid;
 
 /// A text that is not an id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a {kind} id: it looks like {prefix}_ and 32 hexadecimal digits")]
+#[error("{text:?} is not such an id: it looks like {prefix}_ and 32 hexadecimal digits")]
 pub struct IdError {
-    kind: &'static str,
     prefix: &'static str,
     text: String,
 }
@@ -49,7 +48,7 @@ macro_rules! id {
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(s: &str) -> Result<Self, IdError> {
-                let error = || IdError { kind: stringify!($name), prefix: $prefix, text: s.chars().take(80).collect() };
+                let error = || IdError { prefix: $prefix, text: s.chars().take(80).collect() };
                 let hex = s.strip_prefix(concat!($prefix, "_")).ok_or_else(error)?;
                 if hex.len() != 32 || hex.bytes().any(|b| b.is_ascii_uppercase()) {
                     return Err(error());
@@ -78,6 +77,7 @@ id!(RunId, "run", "One run of a task: its first start or a `continue`.");
 id!(RequestId, "req", "A request of an agent for a capability or an answer.");
 id!(CallId, "call", "A model call.");
 id!(OpId, "op", "An act with an outside effect; its begun and ended leaves share this id.");
+id!(KeyId, "key", "A caller's key for the gateway.");
 id!(MessageId, "msg", "A message of a person to a task.");
 
 impl InstallationId {

@@ -56,6 +56,8 @@ pub struct IterationView {
     pub consecutive_failures: u32,
     /// Whether this iteration was a nudge.
     pub nudge: bool,
+    /// Nothing of it is let out any more, and it is to be stopped for this reason.
+    pub stopping: Option<StopReason>,
 }
 
 /// A request that matters to the next step.
@@ -69,6 +71,17 @@ pub struct RequestView {
     pub expires_ms: i64,
     /// Whether the agent has been told the outcome.
     pub told: bool,
+    /// Set for a budget that this run asked for.
+    pub budget: Option<BudgetView>,
+}
+
+/// What a request for more budget means for the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetView {
+    /// Whether there is room again without a decision when the budget's day or month is over.
+    pub renews: bool,
+    /// Who refused it and why.
+    pub refusal: Option<String>,
 }
 
 /// Work beside the agent.
@@ -149,6 +162,8 @@ pub enum StopReason {
     Cancel,
     /// A message asks for a restart.
     Restart,
+    /// The task's budget has no room for its next model call.
+    Budget,
 }
 
 /// One step of the workflow.
@@ -218,10 +233,10 @@ pub fn plan(s: &Snapshot, underway: Underway) -> Step {
         return Step::Begin(side);
     }
     if underway.agent {
-        return if s.restart_now {
-            Step::StopAgent { reason: StopReason::Restart }
-        } else {
-            wait(s, TaskStatus::Running)
+        let asked = s.iteration.as_ref().and_then(|i| i.stopping);
+        return match asked.or(s.restart_now.then_some(StopReason::Restart)) {
+            Some(reason) => Step::StopAgent { reason },
+            None => wait(s, TaskStatus::Running),
         };
     }
     between_iterations(s, underway)
@@ -262,6 +277,9 @@ fn between_iterations(s: &Snapshot, underway: Underway) -> Step {
     if s.submitted {
         return Step::Finish { outcome: RunOutcome::Submitted };
     }
+    if let Some(refused) = refused_budget(s) {
+        return refused;
+    }
     match underway.side {
         Some(Side::Build { .. }) => return wait(s, TaskStatus::Building),
         Some(Side::Resolve { .. } | Side::Prepare) => return wait(s, TaskStatus::Waiting),
@@ -284,6 +302,31 @@ fn between_iterations(s: &Snapshot, underway: Underway) -> Step {
         IterationEnd::TurnEnded => next(s, number, Cause::Nudge),
         IterationEnd::Fatal { .. } | IterationEnd::Limit { .. } => failed("internal", "an ended run cannot go on"),
     }
+}
+
+/// Without a budget the agent cannot call a model: a refused one ends the run. One that expired with its day or month
+/// does not, since there is room again.
+fn refused_budget(s: &Snapshot) -> Option<Step> {
+    let untold = s.requests.iter().filter(|r| !r.told);
+    untold.filter_map(|r| Some((r.status, r.budget.as_ref()?))).find_map(|(status, budget)| match status {
+        RequestStatus::Denied => {
+            let why = budget.refusal.as_deref().unwrap_or("a person refused to raise it");
+            Some(failed("budget_denied", &format!("the budget of the task is used up: {why}")))
+        }
+        RequestStatus::Expired if !budget.renews => {
+            Some(failed("budget_expired", "the budget of the task is used up, and nobody decided in time to raise it"))
+        }
+        RequestStatus::Expired
+        | RequestStatus::Resolving
+        | RequestStatus::Pending
+        | RequestStatus::Rejected
+        | RequestStatus::Approved
+        | RequestStatus::Applied
+        | RequestStatus::BuildFailed
+        | RequestStatus::Suggested
+        | RequestStatus::Answered
+        | RequestStatus::Withdrawn => None,
+    })
 }
 
 fn next(s: &Snapshot, iteration: u32, cause: Cause) -> Step {

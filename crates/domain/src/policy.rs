@@ -1,5 +1,6 @@
 //! What a task may do. Immutable per version; a change makes a new version.
 
+use crate::budget::Budget;
 use serde::{Deserialize, Serialize};
 
 /// A version of a task's policy.
@@ -13,6 +14,9 @@ pub struct Policy {
     pub ecosystems: Vec<crate::request::Ecosystem>,
     /// How many requests may be open at once.
     pub max_open_requests: u32,
+    /// How much the task may use of models; none: not limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 impl Policy {
@@ -24,6 +28,7 @@ impl Policy {
             models: vec![model.to_owned()],
             ecosystems: vec![Ecosystem::Pip, Ecosystem::Apt, Ecosystem::Npm],
             max_open_requests: crate::request::MAX_OPEN_REQUESTS,
+            budget: None,
         }
     }
 

@@ -1,6 +1,9 @@
 //! Requests of an agent, and the decisions of people on them.
 
-use crate::ids::{RequestId, RunId, TaskId};
+use crate::{
+    budget::{Amounts, Budget},
+    ids::{RequestId, RunId, TaskId},
+};
 use serde::{Deserialize, Serialize};
 
 /// How many requests of a task may be open at once.
@@ -62,14 +65,32 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         options: Vec<String>,
     },
+    /// More of the task's budget. TaskForge itself asks when a model call has no room in it.
+    Budget(BudgetAsk),
+}
+
+/// What a person sees of a budget that is used up, and what an approval grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetAsk {
+    /// The budget in force.
+    pub budget: Budget,
+    /// What is used of it, calls under way included.
+    pub used: Amounts,
+    /// What the refused call needs.
+    pub need: Amounts,
+    /// The budget that an approval puts in force.
+    pub granted: Budget,
+    /// The policy version that holds `budget`.
+    pub policy_version: u32,
 }
 
 impl Ask {
-    /// `packages` or `question`.
+    /// `packages`, `question` or `budget`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Packages { .. } => "packages",
             Self::Question { .. } => "question",
+            Self::Budget(_) => "budget",
         }
     }
 
@@ -83,7 +104,8 @@ impl Ask {
                 a == b
             }
             (Self::Question { question: a, .. }, Self::Question { question: b, .. }) => a == b,
-            (Self::Packages { .. }, Self::Question { .. }) | (Self::Question { .. }, Self::Packages { .. }) => false,
+            (Self::Budget(a), Self::Budget(b)) => a == b,
+            (Self::Packages { .. } | Self::Question { .. } | Self::Budget(_), _) => false,
         }
     }
 }
@@ -99,6 +121,8 @@ pub enum Provenance {
     },
     /// No model output asks for it: a program in the sandbox made the call.
     Program,
+    /// Nothing in the sandbox asks: TaskForge found that the agent cannot go on without it.
+    Taskforge,
 }
 
 macro_rules! text_enum {
@@ -135,7 +159,8 @@ text_enum! {
     /// Where a request stands.
     ///
     /// `resolving → pending → approved → applied | build_failed`, or `resolving → rejected`, or
-    /// `pending → denied | suggested | answered | expired`; any open one `→ withdrawn` when its task ends.
+    /// `pending → denied | suggested | answered | expired`; any open one `→ withdrawn` when its task ends. A budget is
+    /// `pending` at once and `applied` with its approval: there is nothing to build.
     RequestStatus {
         /// Its candidate is being made.
         Resolving = "resolving",
@@ -145,7 +170,7 @@ text_enum! {
         Rejected = "rejected",
         /// Approved, not yet in the task's image.
         Approved = "approved",
-        /// Approved and in the task's image.
+        /// Approved and in force: in the task's image, or in its policy.
         Applied = "applied",
         /// Approved, but the image could not be built.
         BuildFailed = "build_failed",
@@ -215,11 +240,13 @@ impl Verdict {
     pub const fn status_for(&self, ask: &Ask) -> Option<RequestStatus> {
         match (self, ask) {
             (Self::Approve, Ask::Packages { .. }) => Some(RequestStatus::Approved),
+            (Self::Approve, Ask::Budget(_)) => Some(RequestStatus::Applied),
             (Self::Deny { .. }, _) => Some(RequestStatus::Denied),
             (Self::Suggest { .. }, Ask::Packages { .. }) => Some(RequestStatus::Suggested),
             (Self::Answer { .. }, Ask::Question { .. }) => Some(RequestStatus::Answered),
             (Self::Approve | Self::Suggest { .. }, Ask::Question { .. })
-            | (Self::Answer { .. }, Ask::Packages { .. }) => None,
+            | (Self::Answer { .. }, Ask::Packages { .. } | Ask::Budget(_))
+            | (Self::Suggest { .. }, Ask::Budget(_)) => None,
         }
     }
 }

@@ -16,6 +16,7 @@ pub fn openclaw(model: &str, description: &str) -> NewTask {
         command: None,
         limits: None,
         max_iterations: None,
+        budget: None,
         files: Vec::new(),
     }
 }

@@ -3,11 +3,7 @@
 use crate::reply::Refusal;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{
-    HeaderMap, StatusCode,
-    body::{Body, Incoming},
-    header::CONTENT_LENGTH,
-};
+use hyper::{HeaderMap, StatusCode, body::Body, header::CONTENT_LENGTH};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -59,12 +55,11 @@ impl Held {
 }
 
 /// Reads a whole request body of at most `max` bytes.
-pub(crate) async fn read(
-    memory: &Memory,
-    headers: &HeaderMap,
-    body: Incoming,
-    max: usize,
-) -> Result<(Bytes, Held), Refusal> {
+pub(crate) async fn read<B>(memory: &Memory, headers: &HeaderMap, body: B, max: usize) -> Result<(Bytes, Held), Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let declared = headers.get(CONTENT_LENGTH).and_then(|l| l.to_str().ok()).and_then(|l| l.parse::<usize>().ok());
     if declared.is_some_and(|n| n > max) || body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
@@ -76,8 +71,12 @@ pub(crate) async fn read(
     }
 }
 
-async fn collect(mut body: Incoming, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal> {
-    let broken = |e: hyper::Error| {
+async fn collect<B>(mut body: B, expected: usize, max: usize, held: &mut Held) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let broken = |e: B::Error| {
         Refusal::new(StatusCode::BAD_REQUEST, "body_broken", format!("the request body could not be read: {e}"))
     };
     let mut all: Option<Vec<u8>> = None;
@@ -110,6 +109,6 @@ fn too_large(max: usize) -> Refusal {
 }
 
 fn busy() -> Refusal {
-    let message = "too many large requests of this sandbox are under way; try again when some have ended";
+    let message = "too many large requests of this client are under way; try again when some have ended";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too_busy", message).retry_after(1)
 }

@@ -1,5 +1,6 @@
 //! Settings of the gateway. Every bound has its name here.
 
+use crate::resilience::{BreakerPolicy, RetryPolicy};
 use domain::request::DEFAULT_REQUEST_TTL_S;
 use std::{path::PathBuf, time::Duration};
 use store::Durability;
@@ -25,9 +26,15 @@ pub struct Config {
     pub resolve_wait: Duration,
     /// The largest request body.
     pub max_request_bytes: usize,
+    /// When a failed attempt is made again.
+    pub retry: RetryPolicy,
+    /// When a provider that fails is left alone.
+    pub breaker: BreakerPolicy,
+    /// How long a call may wait for a provider that has as many as it may have.
+    pub queue_timeout: Duration,
     /// The largest answer of an upstream.
     pub max_response_bytes: usize,
-    /// Bodies of one sandbox that are held in memory at once, in bytes.
+    /// Bodies of one sandbox, or of all callers over TCP, that are held in memory at once, in bytes.
     pub max_held_bytes: usize,
     /// Connections of one sandbox at once.
     pub max_connections: usize,
@@ -45,6 +52,9 @@ impl Config {
             client_stall_timeout: Duration::from_secs(600),
             request_ttl: Duration::from_secs(DEFAULT_REQUEST_TTL_S),
             resolve_wait: Duration::from_secs(120),
+            retry: RetryPolicy::default(),
+            breaker: BreakerPolicy::default(),
+            queue_timeout: Duration::from_secs(30),
             max_request_bytes: 64 << 20,
             max_response_bytes: 64 << 20,
             max_held_bytes: 256 << 20,

@@ -14,10 +14,10 @@ pub enum GatewayError {
         source: std::io::Error,
     },
     /// A setting makes no sense.
-    #[error("upstream {upstream}: {message}")]
-    Upstream {
-        /// The upstream's name.
-        upstream: String,
+    #[error("provider {provider}: {message}")]
+    Provider {
+        /// The provider's or alias's name.
+        provider: String,
         /// What is wrong with it, without any value of a secret.
         message: String,
     },

@@ -1,29 +1,43 @@
-//! Answers to the sandbox.
+//! Answers to clients.
 
+use crate::calls::StreamBody;
 use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame, SizeHint},
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
-use serde_json::{Value, json};
+use llm::{ApiError, ErrorKind, Format};
+use serde_json::Value;
 use std::{
     pin::Pin,
     task::{Context, Poll},
 };
-use tokio::sync::mpsc;
+use store::NotSent;
 
 /// An answer was broken off on purpose: its end must not look like a good one.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer was broken off")]
-pub(crate) struct BrokenOff;
+pub struct BrokenOff;
 
 /// The body of an answer.
-pub(crate) enum ReplyBody {
+pub struct ReplyBody(Kind);
+
+enum Kind {
     /// All of it, once.
     Full(Option<Bytes>),
-    /// Piece by piece, as fast as the sandbox takes them.
-    Stream(mpsc::Receiver<Result<Bytes, BrokenOff>>),
+    /// Piece by piece, as fast as the client takes them.
+    Stream(StreamBody),
+}
+
+impl ReplyBody {
+    pub(crate) fn stream(body: StreamBody) -> Self {
+        Self(Kind::Stream(body))
+    }
+
+    pub(crate) fn full(bytes: Bytes) -> Self {
+        Self(Kind::Full(Some(bytes).filter(|b| !b.is_empty())))
+    }
 }
 
 impl Body for ReplyBody {
@@ -31,47 +45,53 @@ impl Body for ReplyBody {
     type Error = BrokenOff;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match self.get_mut() {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Stream(pieces) => pieces.poll_recv(cx).map(|p| p.map(|r| r.map(Frame::data))),
+        match &mut self.get_mut().0 {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Kind::Stream(body) => body.poll_piece(cx).map(|p| p.map(|r| r.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(None))
+        matches!(self.0, Kind::Full(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+        match &self.0 {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Kind::Stream(_) => SizeHint::default(),
         }
     }
 }
 
-/// An answer to the sandbox.
-pub(crate) type Reply = Response<ReplyBody>;
+/// An answer to a client.
+pub type Reply = Response<ReplyBody>;
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Response::new(ReplyBody::Full(None));
+    let mut reply = Response::new(ReplyBody(Kind::Full(None)));
     *reply.status_mut() = status;
     reply
 }
 
 /// A plain text.
 pub(crate) fn text(status: StatusCode, text: &'static str) -> Reply {
-    let mut reply = Response::new(ReplyBody::Full(Some(Bytes::from_static(text.as_bytes()))));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    reply
+    of_type(status, Bytes::from_static(text.as_bytes()), "text/plain; charset=utf-8")
 }
 
 /// JSON.
 pub(crate) fn json(status: StatusCode, value: &Value) -> Reply {
-    let mut reply = Response::new(ReplyBody::Full(Some(Bytes::from(value.to_string()))));
+    json_bytes(status, Bytes::from(value.to_string()))
+}
+
+/// JSON that is already written.
+pub(crate) fn json_bytes(status: StatusCode, bytes: Bytes) -> Reply {
+    of_type(status, bytes, "application/json")
+}
+
+fn of_type(status: StatusCode, bytes: Bytes, media_type: &'static str) -> Reply {
+    let mut reply = Response::new(ReplyBody::full(bytes));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     reply
 }
 
@@ -82,7 +102,7 @@ pub(crate) fn not_allowed(methods: &'static str) -> Reply {
     reply
 }
 
-/// A refusal or failure, in the shape that clients of OpenAI's API know.
+/// A refusal or failure that a client is told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// HTTP status.
@@ -111,18 +131,45 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_unwritable", message).retry_after(5)
     }
 
-    pub(crate) fn reply(&self) -> Reply {
-        let kind = match self.status.as_u16() {
-            400 | 404 | 413 => "invalid_request_error",
-            403 => "permission_denied",
-            429 => "rate_limit_error",
-            _ => "api_error",
-        };
-        let error = json!({ "error": { "message": self.message, "type": kind, "code": self.code, "param": null } });
-        let mut reply = json(self.status, &error);
-        if let Some(seconds) = self.retry_after_s {
-            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        reply
+    /// Nothing is at this path.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route here")
     }
+
+    /// As it is recorded.
+    pub(crate) fn not_sent(&self) -> NotSent {
+        NotSent { http_status: self.status.as_u16(), code: self.code, message: self.message.clone() }
+    }
+
+    pub(crate) fn api_error(&self) -> ApiError {
+        let kind = ErrorKind::of_status(self.status.as_u16());
+        let kind = if self.code == crate::budget::ask::EXCEEDED { ErrorKind::Quota } else { kind };
+        let mut error = ApiError::new(self.status.as_u16(), kind, self.code, &self.message);
+        error.retry_after = self.retry_after_s.map(u64::from);
+        error
+    }
+
+    /// In the shape that clients of OpenAI's API know.
+    pub(crate) fn reply(&self) -> Reply {
+        self.reply_in(Format::Chat)
+    }
+
+    /// In the shape of a format.
+    pub(crate) fn reply_in(&self, format: Format) -> Reply {
+        error_reply(format, &self.api_error())
+    }
+}
+
+/// An error in the shape of a format.
+pub(crate) fn error_reply(format: Format, error: &ApiError) -> Reply {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut reply = json_bytes(status, Bytes::from(llm::render_error(format, error)));
+    if let Some(seconds) = error.retry_after {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    // OpenAI's and Anthropic's clients try again by themselves, unless they are told that it is of no use.
+    if matches!(error.kind, ErrorKind::Quota) {
+        reply.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    reply
 }

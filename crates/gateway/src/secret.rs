@@ -52,12 +52,43 @@ impl Needles {
         Self(all.iter().map(|k| Finder::new(k).into_owned()).collect())
     }
 
+    /// Whether there is nothing to look for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The length of the longest of them.
+    pub(crate) fn longest(&self) -> usize {
+        self.0.iter().map(|n| n.needle().len()).max().unwrap_or(0)
+    }
+
+    /// Whether one of them is in `bytes`.
+    pub(crate) fn is_in(&self, bytes: &[u8]) -> bool {
+        self.0.iter().any(|n| n.find(bytes).is_some())
+    }
+
+    /// A value whose texts are without secrets.
+    pub(crate) fn mask_json(&self, value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => Value::String(self.mask_text(text)),
+            Value::Array(all) => all.into_iter().map(|v| self.mask_json(v)).collect(),
+            Value::Object(all) => all.into_iter().map(|(k, v)| (k, self.mask_json(v))).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+        }
+    }
+
     /// A text that was put together from pieces, without secrets.
     pub(crate) fn mask_text(&self, text: String) -> String {
         if self.0.iter().all(|n| n.find(text.as_bytes()).is_none()) {
             return text;
         }
         String::from_utf8_lossy(&self.mask(text.as_bytes())).into_owned()
+    }
+
+    /// Bytes without secrets; the same ones where there is none in them.
+    pub(crate) fn mask_bytes(&self, bytes: Bytes) -> Bytes {
+        if self.is_in(&bytes) { Bytes::from(self.mask(&bytes)) } else { bytes }
     }
 
     /// A text without secrets.

@@ -4,12 +4,21 @@
 //! supervisor inside holds and retries its connections meanwhile. Closing ends what belongs to the sandbox.
 
 use crate::{
-    Config, GatewayError, Upstreams, routes,
+    Config, GatewayError, Registry, callers,
+    prices::PriceTable,
+    reply::Reply,
+    routes,
     sandbox::{Sandbox, Shared},
     socket,
 };
+use bytes::Bytes;
 use domain::ids::TaskId;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    http::request::Parts,
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{collections::HashMap, convert::Infallible, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 use store::Store;
@@ -17,7 +26,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Mutex, Semaphore},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// How long the head of a request may take, also the first after a pause.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
@@ -56,14 +65,32 @@ pub struct Socket {
 
 impl Gateway {
     /// A gateway without open sandboxes.
-    pub fn new(config: Config, store: Store, upstreams: Upstreams) -> Self {
-        let shared = Arc::new(Shared { config, store, upstreams, tracker: TaskTracker::new() });
+    pub fn new(config: Config, store: Store, registry: Registry) -> Self {
+        let shared = Arc::new(Shared::new(config, store, registry));
         Self(Arc::new(Inner { shared, open: Mutex::default(), cancel: CancellationToken::new() }))
     }
 
-    /// The configured upstreams.
-    pub fn upstreams(&self) -> &Upstreams {
-        &self.0.shared.upstreams
+    /// The configured providers.
+    pub fn registry(&self) -> &Registry {
+        &self.0.shared.registry
+    }
+
+    /// Puts another table of prices in force.
+    pub fn replace_prices(&self, table: PriceTable) {
+        self.0.shared.replace_prices(table);
+    }
+
+    /// Answers a request of a person or a tool over TCP: a model call, or a question for models. The key is read from the
+    /// headers (`Authorization: Bearer`, `x-api-key`, `x-goog-api-key`); `token` names an API token that the caller has
+    /// checked already and that stands in for a key.
+    ///
+    /// To be run where the client's connection runs, and dropped with it: a client that goes away ends its call.
+    pub async fn serve_callers<B>(&self, parts: Parts, body: B, token: Option<String>) -> Reply
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        callers::serve(&self.0.shared, &self.0.cancel, parts, body, token).await
     }
 
     /// Listens for the sandbox of `task`; if it is open already, nothing changes.
@@ -103,6 +130,7 @@ impl Gateway {
     pub async fn close(&self, task: TaskId) {
         let Some(open) = self.0.open.lock().await.remove(&task) else { return };
         open.cancel.cancel();
+        self.0.shared.ledger.tidy();
         if let Err(e) = socket::remove(&open.folder) {
             tracing::warn!(task.id = %task, error = %e, "a socket could not be removed");
         }
@@ -118,6 +146,7 @@ impl Gateway {
     pub async fn shutdown(&self) {
         self.0.cancel.cancel();
         self.0.open.lock().await.clear();
+        self.0.shared.live.end_all();
         self.0.shared.tracker.close();
         self.0.shared.tracker.wait().await;
     }

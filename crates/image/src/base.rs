@@ -130,9 +130,20 @@ impl Images {
         }))
     }
 
-    /// Makes both images unless they are there. `progress` gets lines for a person.
+    /// Makes both images unless they are there. `progress` gets lines for a person, also while another caller makes them.
     pub async fn bootstrap(&self, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Bases, ImageError> {
-        let _one = self.shared.bootstrap.lock().await;
+        let mut lines = self.shared.progress.subscribe();
+        let _one = loop {
+            tokio::select! {
+                one = self.shared.bootstrap.lock() => break one,
+                Ok(()) = lines.changed() => progress(&lines.borrow_and_update().clone()),
+            }
+        };
+        let tell = |line: &str| {
+            self.shared.progress.send_replace(line.to_owned());
+            progress(line);
+        };
+        let progress: &(dyn Fn(&str) + Send + Sync) = &tell;
         if let Some(bases) = self.bases().await? {
             return Ok(bases);
         }

@@ -46,7 +46,7 @@ pub use resolve::{ResolveInput, Resolved};
 use domain::ids::TaskId;
 use sandbox::Docker;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 /// Every failpoint of this crate, for the crash suite: a point that is never hit fails it.
@@ -171,6 +171,8 @@ pub(crate) struct Shared {
     pub(crate) http: reqwest::Client,
     pub(crate) slots: Semaphore,
     pub(crate) bootstrap: Mutex<()>,
+    /// The newest line of the bootstrapping that is under way, for those who wait for it.
+    pub(crate) progress: watch::Sender<String>,
     pub(crate) budgets: std::sync::Mutex<HashMap<TaskId, registry_proxy::HourBudget>>,
     /// Owns clean-ups that outlive a cancelled call.
     pub(crate) cleanups: TaskTracker,
@@ -188,6 +190,7 @@ impl Images {
             http,
             slots: Semaphore::new(MAX_PARALLEL),
             bootstrap: Mutex::new(()),
+            progress: watch::Sender::default(),
             budgets: std::sync::Mutex::default(),
             cleanups: TaskTracker::new(),
         };

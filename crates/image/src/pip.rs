@@ -254,18 +254,26 @@ pub fn metadata(wheel: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The licence that a wheel's metadata states.
+/// The licence that a wheel's metadata states: an expression, a short name, a classifier, or the title of its text.
 pub fn licence(metadata: &str) -> Option<String> {
     let head = metadata.split("\n\n").next().unwrap_or_default();
     let field = |name: &str| {
         head.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).filter(|v| !v.is_empty() && *v != "UNKNOWN")
     };
-    let short = |v: &&str| v.len() <= 100;
     let classifier = || {
         head.lines()
             .filter_map(|l| l.strip_prefix("Classifier: License :: "))
             .filter_map(|l| l.rsplit(" :: ").next())
             .find(|l| *l != "OSI Approved")
     };
-    field("License-Expression:").or_else(|| field("License:").filter(short)).or_else(classifier).map(str::to_owned)
+    let mut text = head.lines().skip_while(|l| !l.starts_with("License:"));
+    let first = text.next().and_then(|l| l.strip_prefix("License:"));
+    let further: Vec<&str> = text.take_while(|l| l.starts_with([' ', '\t'])).collect();
+    let name = || field("License:").filter(|v| further.is_empty() && v.len() <= 100);
+    let title = || {
+        let lines = first.into_iter().chain(further.iter().copied()).map(str::trim);
+        lines.filter(|l| *l != "UNKNOWN").find(|l| l.chars().any(char::is_alphabetic))
+    };
+    let found = field("License-Expression:").or_else(name).or_else(classifier).or_else(title)?;
+    Some(found.chars().take(100).collect())
 }

@@ -1,21 +1,46 @@
 //! What a model answered, added up from the deltas of any format.
 
+use crate::ir::Event;
+use serde::{Deserialize, Serialize};
+
 /// The most tool calls that one answer may hold; more are counted as malformed.
 pub const MAX_TOOL_CALLS: usize = 256;
+/// The most bytes of text, reasoning and arguments that are kept; the recorded stream has all of it.
+pub const MAX_KEPT_BYTES: usize = 2 << 20;
 
 /// Tokens as the upstream counted them; none is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// In the request, cached ones included.
+    /// In the request, those read from or written to a cache included.
     pub prompt: Option<u64>,
-    /// In the answer.
+    /// In the answer, reasoning included.
     pub completion: Option<u64>,
     /// Of the request's tokens, those read from a cache.
     pub cached: Option<u64>,
+    /// Of the request's tokens, those written to a cache.
+    pub cache_write: Option<u64>,
+    /// Of the answer's tokens, those spent on reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// Whether nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes over what a later count knows.
+    pub fn update(&mut self, later: Self) {
+        self.prompt = later.prompt.or(self.prompt);
+        self.completion = later.completion.or(self.completion);
+        self.cached = later.cached.or(self.cached);
+        self.cache_write = later.cache_write.or(self.cache_write);
+        self.reasoning = later.reasoning.or(self.reasoning);
+    }
 }
 
 /// A tool call that the model emitted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The upstream's id for it; empty if it gave none.
     pub id: String,
@@ -32,6 +57,8 @@ pub enum Delta<'a> {
     Text(&'a str),
     /// Reasoning text.
     Reasoning(&'a str),
+    /// The model declines in these words.
+    Refusal(&'a str),
     /// A part of a tool call.
     ToolCall {
         /// Which choice and which of its tool calls; none: the newest, or a new one if there is an id.
@@ -56,12 +83,14 @@ pub enum Delta<'a> {
 }
 
 /// What a model answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Answer {
     /// Visible text.
     pub text: String,
     /// Reasoning text.
     pub reasoning: String,
+    /// The words in which the model declined.
+    pub refusal: String,
     /// Tool calls in order of their beginning.
     pub tool_calls: Vec<ToolCall>,
     /// Token counts.
@@ -74,6 +103,11 @@ pub struct Answer {
     pub malformed: u64,
     /// Whether the end mark of the stream was seen.
     pub done: bool,
+    /// Text, reasoning or arguments went beyond [`MAX_KEPT_BYTES`] and are kept in part.
+    pub truncated: bool,
+    #[serde(skip)]
+    kept: usize,
+    #[serde(skip)]
     slots: Vec<Option<(u32, u32)>>,
 }
 
@@ -81,17 +115,21 @@ impl Answer {
     /// Adds a piece.
     pub fn add(&mut self, delta: Delta<'_>) {
         match delta {
-            Delta::Text(t) => self.text.push_str(t),
-            Delta::Reasoning(t) => self.reasoning.push_str(t),
+            Delta::Text(t) => {
+                let t = self.keep(t);
+                self.text.push_str(t);
+            }
+            Delta::Reasoning(t) => {
+                let t = self.keep(t);
+                self.reasoning.push_str(t);
+            }
+            Delta::Refusal(t) => {
+                let t = self.keep(t);
+                self.refusal.push_str(t);
+            }
             Delta::ToolCall { slot, id, name, arguments } => self.add_tool_call(slot, id, name, arguments),
             Delta::Finish(reason) => self.finish_reason = Some(reason.to_owned()),
-            Delta::Usage(u) => {
-                self.usage = Usage {
-                    prompt: u.prompt.or(self.usage.prompt),
-                    completion: u.completion.or(self.usage.completion),
-                    cached: u.cached.or(self.usage.cached),
-                }
-            }
+            Delta::Usage(u) => self.usage.update(u),
             Delta::Error(e) => self.error = Some(e),
             Delta::Malformed => self.malformed += 1,
             Delta::Done => self.done = true,
@@ -103,8 +141,46 @@ impl Answer {
         self.error.is_none() && (self.done || self.finish_reason.is_some())
     }
 
+    /// Adds an event of any format.
+    pub fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Text(t) => self.add(Delta::Text(t)),
+            Event::Reasoning(t) => self.add(Delta::Reasoning(t)),
+            Event::ReasoningBreak => self.add(Delta::Reasoning("\n\n")),
+            Event::Refusal(t) => self.add(Delta::Refusal(t)),
+            Event::ToolStart { index, id, name, .. } => {
+                self.add(Delta::ToolCall { slot: Some((0, *index)), id: Some(id), name: Some(name), arguments: "" });
+            }
+            Event::ToolArguments { index, text } => {
+                self.add(Delta::ToolCall { slot: Some((0, *index)), id: None, name: None, arguments: text });
+            }
+            Event::Usage(u) => self.add(Delta::Usage(*u)),
+            Event::Finish(f) => self.add(Delta::Finish(f.as_str())),
+            Event::Error(e) => self.add(Delta::Error(e.message.clone())),
+            Event::Malformed => self.add(Delta::Malformed),
+            Event::Done => self.add(Delta::Done),
+            Event::Start { .. }
+            | Event::Annotation(_)
+            | Event::Logprobs(_)
+            | Event::ReasoningEnd { .. }
+            | Event::ToolStop { .. }
+            | Event::Ping
+            | Event::Loss(_) => {}
+        }
+    }
+
+    /// As much of a text as may still be kept.
+    fn keep<'t>(&mut self, text: &'t str) -> &'t str {
+        let room = MAX_KEPT_BYTES.saturating_sub(self.kept);
+        let kept = &text[..text.floor_char_boundary(room)];
+        self.truncated |= kept.len() < text.len();
+        self.kept += kept.len();
+        kept
+    }
+
     fn add_tool_call(&mut self, slot: Option<(u32, u32)>, id: Option<&str>, name: Option<&str>, arguments: &str) {
         let id = id.filter(|i| !i.is_empty());
+        let arguments = self.keep(arguments);
         // Some upstreams give every call index 0 or none at all: another id means another call.
         let is_same = |known: &ToolCall| id.is_none_or(|i| known.id.is_empty() || known.id == i);
         let at = match slot {

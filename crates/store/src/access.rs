@@ -50,7 +50,7 @@ fn token(r: &SqliteRow) -> Result<Token, StoreError> {
     })
 }
 
-fn hash(bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
+pub(crate) fn hash(bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
     bytes.try_into().map_err(|_| StoreError::corrupt("a hash has the wrong length"))
 }
 

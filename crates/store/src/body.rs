@@ -1,9 +1,12 @@
-//! Bodies: prompts, answers, files. Encrypted under a key per task, referred to by a salted commitment.
+//! Bodies: prompts, answers, files. Encrypted under a key per task, referred to by a salted commitment. Those of model
+//! calls lie in the journal, under keys of any scope; the rest in the database or the blob folder.
 //!
 //! Erasing a task's key makes its bodies unreadable for good; the salts go with them, so that a commitment cannot be
 //! tested against guesses. The log, which holds commitments only, stays valid.
 
-use crate::{Store, StoreError, Tx};
+mod stored;
+
+use crate::{Store, StoreError, Tx, journal::Position, recorder::seal::ScopeKey};
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, aead::Aead};
 use domain::{event::BodyRef, ids::TaskId};
 use sqlx::Row;
@@ -11,6 +14,7 @@ use std::{
     collections::HashMap,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The largest body that is recorded.
@@ -70,7 +74,7 @@ impl Tx {
         Ok(BodyRef { commitment, size })
     }
 
-    async fn body_key(&mut self, scope: &str) -> Result<[u8; 32], StoreError> {
+    pub(crate) async fn body_key(&mut self, scope: &str) -> Result<[u8; 32], StoreError> {
         if let Some(key) = self.keys.0.get(scope) {
             return Ok(*key);
         }
@@ -94,6 +98,8 @@ impl Tx {
     /// Erases every body of a task for good. The caller records why in the same transaction.
     pub async fn bodies_erase(&mut self, task: &TaskId) -> Result<u64, StoreError> {
         let scope = task.to_string();
+        self.gate_close(*task).await?;
+        self.gates.forget_key(&scope);
         sqlx::query("UPDATE body_key SET key = NULL, erased_at = $2 WHERE scope = $1")
             .bind(&scope)
             .bind(self.now_text())
@@ -103,9 +109,13 @@ impl Tx {
             .bind(&scope)
             .execute(&mut self.conn)
             .await?;
+        let in_journal: i64 = sqlx::query_scalar("SELECT COUNT(request) + COUNT(response) FROM call WHERE scope = $1")
+            .bind(&scope)
+            .fetch_one(&mut self.conn)
+            .await?;
         self.keys.0.remove(&scope);
         self.tool_calls_forget(*task).await?;
-        Ok(erased.rows_affected())
+        Ok(erased.rows_affected() + in_journal.cast_unsigned())
     }
 }
 
@@ -117,8 +127,8 @@ impl Store {
         )
         .bind(commitment)
         .fetch_optional(self.reader())
-        .await?
-        .ok_or_else(|| StoreError::not_found("body", commitment))?;
+        .await?;
+        let Some(row) = row else { return self.body_in_journal(commitment).await };
         let key = to_key(row.try_get("key")?)?;
         let (salt, nonce): (Vec<u8>, Vec<u8>) = (row.try_get("salt")?, row.try_get("nonce")?);
         let sealed = match row.try_get::<Option<Vec<u8>>, _>("data")? {
@@ -136,6 +146,31 @@ impl Store {
             return Err(StoreError::corrupt(format!("body {commitment} does not match its commitment")));
         }
         Ok(bytes)
+    }
+
+    /// A body that lies in the journal.
+    async fn body_in_journal(&self, commitment: &str) -> Result<Vec<u8>, StoreError> {
+        let missing = || StoreError::not_found("body", commitment);
+        let bytes: [u8; 32] = hex::decode(commitment).ok().and_then(|b| b.try_into().ok()).ok_or_else(missing)?;
+        self.caught_up().await;
+        let places: Vec<(u32, i64)> = sqlx::query_as("SELECT segment, offset FROM call_body WHERE key = $1")
+            .bind(crate::fold::body_key(&bytes))
+            .fetch_all(self.reader())
+            .await?;
+        for (segment, offset) in places {
+            let (journal, at) = (Arc::clone(&self.0.journal), Position { segment, offset: offset.cast_unsigned() });
+            let found = tokio::task::spawn_blocking(move || stored::find(journal.dir(), at, &bytes));
+            let Some(found) = found.await.map_err(|_| StoreError::Closed)?? else { continue };
+            let key: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT key FROM body_key WHERE scope = $1")
+                .bind(&found.scope)
+                .fetch_optional(self.reader())
+                .await?;
+            let key = ScopeKey::new(&found.scope, &to_key(key.flatten())?)?;
+            let journal = Arc::clone(&self.0.journal);
+            let opened = tokio::task::spawn_blocking(move || found.open(journal.dir(), &key));
+            return opened.await.map_err(|_| StoreError::Closed)?;
+        }
+        Err(missing())
     }
 
     /// A body as text, for showing; lossy where it is not UTF-8.

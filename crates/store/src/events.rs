@@ -42,6 +42,7 @@ pub struct OpenOp {
 impl Store {
     /// Events in order of the log.
     pub async fn event_list(&self, f: &EventFilter) -> Result<Vec<EventRecord>, StoreError> {
+        self.caught_up().await;
         let after = f.after.map_or(-1, u64::cast_signed);
         let limit = i64::from(f.limit.unwrap_or(PAGE).min(PAGE));
         let rows: Vec<Vec<u8>> = match f.task {
@@ -66,6 +67,7 @@ impl Store {
 
     /// The newest events, oldest first.
     pub async fn event_tail(&self, task: Option<TaskId>, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
+        self.caught_up().await;
         let mut rows: Vec<Vec<u8>> =
             sqlx::query_scalar("SELECT bytes FROM leaf WHERE ($1 IS NULL OR task_id = $1) ORDER BY idx DESC LIMIT $2")
                 .bind(task.map(|t| t.to_string()))
@@ -78,6 +80,7 @@ impl Store {
 
     /// One event by its index.
     pub async fn event_get(&self, index: u64) -> Result<EventRecord, StoreError> {
+        self.caught_up().await;
         let bytes: Option<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM leaf WHERE idx = $1")
             .bind(index.cast_signed())
             .fetch_optional(self.reader())
@@ -86,11 +89,13 @@ impl Store {
         Ok(EventRecord { leaf: serde_json::from_slice(&bytes)? })
     }
 
-    /// Acts that were begun and never ended, oldest first.
+    /// Acts that were begun and never ended, oldest first. Model calls are not among them: [`crate::Tx::calls_recover`] ends
+    /// those.
     pub async fn open_ops(&self) -> Result<Vec<OpenOp>, StoreError> {
         let rows = sqlx::query(
             "SELECT b.op, b.bytes FROM leaf b WHERE b.phase = 'begun' AND b.op IS NOT NULL \
-             AND NOT EXISTS (SELECT 1 FROM leaf e WHERE e.op = b.op AND e.phase = 'ended') ORDER BY b.idx",
+             AND b.kind <> 'llm.call' AND NOT EXISTS (SELECT 1 FROM leaf e WHERE e.op = b.op AND e.op IS NOT NULL \
+             AND e.kind <> 'llm.call' AND e.phase = 'ended') ORDER BY b.idx",
         )
         .fetch_all(self.reader())
         .await?;
@@ -104,6 +109,7 @@ impl Store {
 
     /// How many events of a kind a task has.
     pub async fn event_count(&self, task: TaskId, kind: EventKind) -> Result<u64, StoreError> {
+        self.caught_up().await;
         let n: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM leaf WHERE task_id = $1 AND kind = $2")
             .bind(task.to_string())
             .bind(kind.as_str())

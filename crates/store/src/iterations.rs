@@ -106,6 +106,7 @@ impl Tx {
         if let Some(known) = self.iteration_get(run, number).await? {
             return Ok(known);
         }
+        self.gate_close(task.id).await?;
         let image = task.image.clone().ok_or_else(|| StoreError::corrupt(format!("task {} has no image", task.id)))?;
         let record = self.run_get(run).await?;
         let decided = self.requests_tell(task.id).await?;
@@ -165,6 +166,8 @@ impl Tx {
 
     /// Records that we are about to stop an iteration. The first reason stays.
     pub async fn iteration_stop(&mut self, run: RunId, number: u32, reason: StopReason) -> Result<(), StoreError> {
+        let task = self.run_get(run).await?.task;
+        self.gate_close(task).await?;
         sqlx::query(
             "UPDATE iteration SET stop = $3 WHERE run_id = $1 AND number = $2 AND stop IS NULL AND end IS NULL",
         )
@@ -185,6 +188,7 @@ impl Tx {
         exit_code: Option<i64>,
         log: &[u8],
     ) -> Result<(), StoreError> {
+        self.gate_close(task.id).await?;
         let now = self.now_text();
         let done = sqlx::query(
             "UPDATE iteration SET end = $3, exit_code = $4, ended_at = $5 WHERE run_id = $1 AND number = $2 AND end IS NULL",

@@ -4,6 +4,8 @@
 //! - One task owns the write connection; writes that wait together share one commit (group commit). Readers use a pool.
 //! - [`Durability::Process`] returns when the commit has reached the OS (survives `kill -9`); [`Durability::Power`]
 //!   when it has reached the disk.
+//! - Model calls are recorded in a journal beside the database and folded into it ([`Recorder`]): each transaction
+//!   folds first, so it sees every call acknowledged before it.
 //! - Leaves hold metadata and salted commitments; bodies are encrypted under a key per task ([`Tx::body`]).
 //! - The tile files of the log are derived from the leaves by [`Store::seal`], which also signs checkpoints.
 //!
@@ -11,15 +13,21 @@
 
 mod access;
 mod body;
+mod budget;
 mod calls;
 mod error;
 mod events;
 mod files;
+mod fold;
 mod images;
 mod intents;
 mod iterations;
+mod journal;
+mod keys;
 mod messages;
 mod policies;
+mod providers;
+mod recorder;
 mod requests;
 mod runs;
 mod seal;
@@ -31,6 +39,7 @@ mod writer;
 
 pub use access::*;
 pub use body::{LARGE_BODY_BYTES, MAX_BODY_BYTES};
+pub use budget::BudgetShort;
 pub use calls::*;
 pub use error::StoreError;
 pub use events::{EventFilter, EventRecord, OpenOp};
@@ -38,8 +47,14 @@ pub use files::{InputFile, OutputFile};
 pub use images::ImageRow;
 pub use intents::{Intent, IntentKind, IntentRow};
 pub use iterations::{Iteration, IterationStart};
+pub use keys::{CallerKey, KEY_PREFIX, KeyRing, KeyRow, MAX_KEYS, key_lookup};
 pub use messages::Message;
-pub use requests::NewRequest;
+pub use providers::{Credentials, MAX_PROVIDERS, ProviderRow, Vault, fingerprint};
+pub use recorder::{
+    AttemptEnd, Begun, BodyWriter, CallEnd, CallError, CallRef, Caller, EmittedToolCall, NewAttempt, NewCall, NotSent,
+    Received, Recorder, RefusedCaller, SeenResult, Tokens, Written,
+};
+pub use requests::{NewRequest, RequestFilter, RequestPage};
 pub use runs::Run;
 
 pub use tasks::{NewTask, TaskFilter, TaskPage};
@@ -97,9 +112,12 @@ struct Inner {
     jobs: mpsc::Sender<writer::Job>,
     changes: watch::Receiver<u64>,
     log: Mutex<Option<Log>>,
+    journal: Arc<journal::Journal>,
+    gates: Arc<recorder::gate::Gates>,
     log_dir: PathBuf,
     data_dir: PathBuf,
     installation: InstallationId,
+    keys: KeyRing,
     _writer: AbortOnDropHandle<()>,
 }
 
@@ -119,9 +137,12 @@ impl Store {
         let read =
             SqlitePoolOptions::new().max_connections(READERS).min_connections(1).connect_with(options.clone()).await?;
         sqlx::migrate!("./migrations").run(&read).await?;
-        let mut tx = Tx::open(&options, blobs).await?;
+        let mut tx = Tx::open(&options, blobs, data_dir.join("calls")).await?;
         let installation = tx.installation().await?;
+        let keys = KeyRing::default();
+        keys.load(&read, None).await?;
         let (changed, changes) = watch::channel(tx.leaf_count());
+        let (journal, gates) = (Arc::clone(&tx.journal), Arc::clone(&tx.gates));
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let task = tokio::spawn(writer::run(tx, queue, changed));
         let store = Self(Arc::new(Inner {
@@ -129,9 +150,12 @@ impl Store {
             jobs,
             changes,
             log: Mutex::new(None),
+            journal,
+            gates,
             log_dir: data_dir.join("audit"),
             data_dir: data_dir.to_owned(),
             installation,
+            keys,
             _writer: AbortOnDropHandle::new(task),
         }));
         store.reserve_restore()?;

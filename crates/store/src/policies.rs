@@ -6,6 +6,7 @@ use domain::{ids::TaskId, policy::Policy};
 impl Tx {
     /// Stores a version of a task's policy.
     pub async fn policy_insert(&mut self, task: TaskId, policy: &Policy) -> Result<(), StoreError> {
+        self.gate_close(task).await?;
         sqlx::query("INSERT INTO policy (task_id, version, body, created_at) VALUES ($1, $2, $3, $4)")
             .bind(task.to_string())
             .bind(policy.version)

@@ -1,9 +1,14 @@
 //! Requests of agents: from the ask to the decision to its effect. Every transition is conditional on the state before,
 //! and carries its leaf and the wake-up of the workflow.
 
+mod page;
+mod stale;
+
+pub use page::{RequestFilter, RequestPage};
+
 use crate::{Store, StoreError, Tx, new_id, time_text};
 use domain::{
-    candidate::{Artefact, Candidate, question_digest},
+    candidate::{Artefact, Candidate, ask_digest},
     event::{Actor, Event, EventKind},
     ids::{RequestId, RunId, TaskId},
     request::{Ask, Decision, Provenance, Request, RequestStatus, Verdict},
@@ -72,7 +77,7 @@ impl Tx {
         request(&row.ok_or_else(|| StoreError::not_found("request", id))?)
     }
 
-    /// Stores a request: packages as `resolving`, a question as `pending`.
+    /// Stores a request: packages as `resolving`, others as `pending`.
     pub async fn request_insert(&mut self, new: NewRequest) -> Result<Request, StoreError> {
         let open: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM request WHERE task_id = $1 AND status IN ('resolving', 'pending')",
@@ -86,7 +91,7 @@ impl Tx {
         let id = new_id(RequestId::from_uuid);
         let (status, digest) = match &new.ask {
             Ask::Packages { .. } => (RequestStatus::Resolving, None),
-            Ask::Question { .. } => (RequestStatus::Pending, Some(question_digest(id, &new.ask)?)),
+            Ask::Question { .. } | Ask::Budget(_) => (RequestStatus::Pending, Some(ask_digest(id, &new.ask)?)),
         };
         let expires = self.now() + jiff::SignedDuration::try_from(new.ttl).map_err(StoreError::corrupt)?;
         sqlx::query(
@@ -111,15 +116,22 @@ impl Tx {
         let ask = self.body(&r.task, serde_json::to_string(&r.ask)?.as_bytes()).await?;
         let reason = self.body(&r.task, r.reason.as_bytes()).await?;
         let data = json!({"kind": r.ask.kind(), "provenance": r.provenance, "digest": digest, "status": status});
-        let event = event_of(EventKind::RequestCreated, &r, data).by(Actor::Sandbox);
+        let actor = if r.provenance == Provenance::Taskforge { Actor::System } else { Actor::Sandbox };
+        let event = event_of(EventKind::RequestCreated, &r, data).by(actor);
         self.leaf(event.body("ask", ask).body("reason", reason)).await?;
         self.wake(r.task).await?;
         Ok(r)
     }
 
     /// Shows a candidate to people: `resolving → pending`.
+    ///
+    /// A candidate that was made while another request was approved lacks what was approved: it is stale before it was
+    /// shown, and the request stays `resolving`, to be resolved again.
     pub async fn request_pending(&mut self, id: RequestId, candidate: &Candidate) -> Result<Request, StoreError> {
         let digest = candidate.digest()?;
+        if let Some(stale) = self.candidate_overtaken(id, candidate, &digest).await? {
+            return Ok(stale);
+        }
         self.request_move(id, &[RequestStatus::Resolving], RequestStatus::Pending).await?;
         let body = serde_json::to_string(candidate)?;
         sqlx::query("INSERT INTO candidate (digest, request_id, body, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
@@ -185,10 +197,7 @@ impl Tx {
             return Err(StoreError::conflict("request_decided", message));
         }
         if r.status != RequestStatus::Pending {
-            return Err(StoreError::conflict(
-                "request_not_pending",
-                format!("{id} is {}; it cannot be decided", r.status),
-            ));
+            return Err(self.not_pending(&r, digest).await?);
         }
         if r.digest.as_deref() != Some(digest) {
             let message = format!("{id} has changed since it was shown: review it again (its digest is not {digest})");
@@ -211,29 +220,16 @@ impl Tx {
             event = event.body("words", self.body(&r.task, text.as_bytes()).await?);
         }
         self.leaf(event).await?;
-        if status == RequestStatus::Approved {
+        if let (Ask::Budget(ask), RequestStatus::Applied) = (&r.ask, status) {
+            let task = self.task_get(r.task).await?;
+            self.policy_raise(&task, ask, reviewer).await?;
+        }
+        // Candidates name their parent image and the policy's version: an approval changes one of them.
+        if matches!(status, RequestStatus::Approved | RequestStatus::Applied) {
             self.requests_make_stale(&r).await?;
         }
         self.wake(r.task).await?;
         self.request_get(id).await
-    }
-
-    async fn requests_make_stale(&mut self, approved: &Request) -> Result<(), StoreError> {
-        let rows = sqlx::query("SELECT * FROM request WHERE task_id = $1 AND status = 'pending' ORDER BY id")
-            .bind(approved.task.to_string())
-            .fetch_all(&mut self.conn)
-            .await?;
-        for other in rows.iter().map(request).collect::<Result<Vec<_>, _>>()? {
-            if matches!(other.ask, Ask::Packages { .. }) {
-                sqlx::query("UPDATE request SET status = 'resolving', digest = NULL WHERE id = $1")
-                    .bind(other.id.to_string())
-                    .execute(&mut self.conn)
-                    .await?;
-                let data = json!({"because": approved.id, "digest": other.digest});
-                self.leaf(event_of(EventKind::RequestStale, &other, data)).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Nobody decided in time: `pending → expired`.

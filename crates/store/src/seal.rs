@@ -55,10 +55,12 @@ impl Store {
 
     async fn integrate(&self, log: &mut Log) -> Result<Option<Checkpoint>, StoreError> {
         fail::fail_point!("store.seal.before", |_| Err(StoreError::DiskFull));
+        self.caught_up().await;
         if log.size() == *self.changes().borrow() {
             return Ok(None);
         }
-        // What is signed must outlast what it was signed from: leaves recorded at `process` reach the disk first.
+        // What is signed must outlast what it was signed from: leaves recorded at `process` reach the disk first,
+        // and so does the journal that holds their bodies.
         self.write(Durability::Power, |tx| tx.sealing().boxed()).await?;
         loop {
             let leaves: Vec<Vec<u8>> =

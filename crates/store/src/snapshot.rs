@@ -2,11 +2,12 @@
 
 use crate::{Store, StoreError, now};
 use domain::{
+    budget::Window,
     ids::{RunId, TaskId},
-    plan::{Cause, IterationEnd, IterationView, RequestView, Snapshot},
-    request::RequestStatus,
+    plan::{BudgetView, Cause, IterationEnd, IterationView, RequestView, Snapshot},
+    request::{Ask, Decision, RequestStatus},
 };
-use sqlx::Row;
+use sqlx::{Row, sqlite::SqliteRow};
 
 impl Store {
     /// Reads the facts for [`domain::plan::plan`].
@@ -27,7 +28,7 @@ impl Store {
             prepared,
             max_iterations: t.max_iterations,
             iteration: self.iteration_view(run).await?,
-            requests: self.request_views(task).await?,
+            requests: self.request_views(task, run).await?,
             submitted: r.submitted.is_some(),
             messages_waiting: self.message_waiting(task).await?,
             restart_now: restart_now > 0,
@@ -46,12 +47,13 @@ impl Store {
             end: last.end.clone(),
             consecutive_failures: u32::try_from(consecutive).unwrap_or(u32::MAX),
             nudge: last.cause == Cause::Nudge,
+            stopping: last.stop.filter(|_| last.end.is_none()),
         }))
     }
 
-    async fn request_views(&self, task: TaskId) -> Result<Vec<RequestView>, StoreError> {
+    async fn request_views(&self, task: TaskId, run: RunId) -> Result<Vec<RequestView>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, status, expires_ms, told FROM request WHERE task_id = $1 \
+            "SELECT id, run_id, ask, decision, status, expires_ms, told FROM request WHERE task_id = $1 \
              AND (told = 0 OR status IN ('resolving', 'pending', 'approved')) ORDER BY id",
         )
         .bind(task.to_string())
@@ -65,8 +67,20 @@ impl Store {
                     status: RequestStatus::parse(status).ok_or_else(|| StoreError::corrupt(status))?,
                     expires_ms: r.try_get("expires_ms")?,
                     told: r.try_get("told")?,
+                    budget: budget_view(r, run)?,
                 })
             })
             .collect()
     }
+}
+
+/// A further run begins with new words of a person, so only a budget that this run asked for decides about it.
+fn budget_view(r: &SqliteRow, run: RunId) -> Result<Option<BudgetView>, StoreError> {
+    let Ask::Budget(ask) = serde_json::from_str(r.try_get("ask")?)? else { return Ok(None) };
+    if r.try_get::<&str, _>("run_id")?.parse::<RunId>()? != run {
+        return Ok(None);
+    }
+    let decision: Option<Decision> = r.try_get::<Option<&str>, _>("decision")?.map(serde_json::from_str).transpose()?;
+    let refusal = decision.and_then(|d| Some(format!("{} refused to raise it: {}", d.reviewer, d.verdict.text()?)));
+    Ok(Some(BudgetView { renews: ask.budget.window != Window::Total, refusal }))
 }

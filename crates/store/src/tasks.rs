@@ -3,6 +3,7 @@
 
 use crate::{InputFile, Intent, IntentKind, Message, Store, StoreError, Tx, new_id};
 use domain::{
+    budget::Budget,
     event::{Actor, Event, EventKind},
     ids::{MessageId, RunId, TaskId},
     policy::Policy,
@@ -29,6 +30,8 @@ pub struct NewTask {
     pub limits: Limits,
     /// Iterations per run.
     pub max_iterations: u32,
+    /// How much it may use of models; none: not limited.
+    pub budget: Option<Budget>,
     /// Input files: path, SHA-256 in hexadecimal, bytes.
     pub files: Vec<(String, String, Vec<u8>)>,
 }
@@ -105,7 +108,7 @@ impl Tx {
         .bind(&now)
         .execute(&mut self.conn)
         .await?;
-        let policy = Policy::initial(&new.llm_model);
+        let policy = Policy { budget: new.budget, ..Policy::initial(&new.llm_model) };
         self.policy_insert(id, &policy).await?;
         let mut files = Vec::with_capacity(new.files.len());
         for (path, sha256, bytes) in &new.files {
@@ -157,6 +160,7 @@ impl Tx {
         kind: EventKind,
         by: &str,
     ) -> Result<(), StoreError> {
+        self.gate_close(task.id).await?;
         let run = new_id(RunId::from_uuid);
         let body = self.body(&task.id, instructions.as_bytes()).await?;
         sqlx::query("INSERT INTO run (id, task_id, number, instructions, started_at) VALUES ($1, $2, $3, $4, $5)")
@@ -235,6 +239,7 @@ impl Tx {
         desired: Desired,
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
+        self.gate_close(id).await?;
         let before = self.task_get(id).await?;
         sqlx::query("UPDATE task SET status = $2, desired = $3, status_reason = $4, updated_at = $5 WHERE id = $1")
             .bind(id.to_string())

@@ -1,41 +1,20 @@
 //! Tool calls that models emitted, and what became of them: the evidence for "asked by the model in turn N".
 
-use crate::{CallRef, Store, StoreError, Tx, calls::short};
-use domain::{
-    event::{Actor, Event, EventKind},
-    ids::{CallId, OpId, RunId, TaskId},
+use crate::{
+    Store, StoreError, Tx,
+    recorder::gate::{MAX_UNANSWERED, Unanswered},
 };
+use domain::ids::{CallId, OpId, RunId, TaskId};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
+use std::collections::VecDeque;
 
 /// The most tool calls that one answer may hold to be recorded one by one; all of them are in its body.
 pub const MAX_TOOL_CALLS_PER_ANSWER: usize = 128;
 /// The most tool calls that one listing returns.
 pub const MAX_TOOL_CALL_PAGE: u32 = 500;
-/// The most unanswered tool calls of a task whose results are looked for.
-const MAX_UNANSWERED: u32 = 256;
-
-/// A tool call as a model emitted it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmittedToolCall {
-    /// The upstream's id for it.
-    pub id: String,
-    /// The tool.
-    pub name: String,
-    /// The arguments, as sent.
-    pub arguments: String,
-}
-
-/// The result of a tool call as a later request carries it.
-#[derive(Debug, Clone, Copy)]
-pub struct SeenResult<'a> {
-    /// The upstream's id of the tool call.
-    pub tool_id: &'a str,
-    /// The result, as sent.
-    pub content: &'a [u8],
-}
 
 /// A recorded tool call, for showing. Arguments and result are commitments of bodies.
 #[derive(Debug, Clone, Serialize)]
@@ -56,70 +35,27 @@ pub struct ToolCall {
 }
 
 impl Tx {
-    /// Records the tool calls that the answer to `call` holds.
-    pub async fn tool_calls_insert(&mut self, call: &CallRef, emitted: &[EmittedToolCall]) -> Result<(), StoreError> {
-        for (position, tool) in emitted.iter().take(MAX_TOOL_CALLS_PER_ANSWER).enumerate() {
-            let arguments = self.body(&call.task, tool.arguments.as_bytes()).await?;
-            let hash = serde_json::from_str(&tool.arguments).ok().map(arguments_hash).transpose()?;
-            sqlx::query(
-                "INSERT INTO tool_call (task_id, run_id, iteration, turn, call_id, position, tool_id, name, arguments,
-                                        arguments_hash)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            )
-            .bind(call.task.to_string())
-            .bind(call.run.to_string())
-            .bind(call.iteration)
-            .bind(call.turn)
-            .bind(call.id.to_string())
-            .bind(position as i64)
-            .bind(short(&tool.id))
-            .bind(short(&tool.name))
-            .bind(&arguments.commitment)
-            .bind(hash)
-            .execute(&mut self.conn)
-            .await?;
-            let data = json!({
-                "call": call.id, "turn": call.turn, "tool": short(&tool.name), "tool_id": short(&tool.id),
-                "stage": "emitted",
-            });
-            let event = Event::point(EventKind::ToolCall, data).task(call.task).run(call.run).iteration(call.iteration);
-            self.leaf(event.by(Actor::Sandbox).body("arguments", arguments)).await?;
-        }
-        Ok(())
-    }
-
-    /// Records, once each, the results of tool calls that the request of `call` carries. Of several results with one
-    /// id the last is the newest. False if none was waited for.
-    pub async fn tool_results_insert(&mut self, call: &CallRef, seen: &[SeenResult<'_>]) -> Result<bool, StoreError> {
-        let open = sqlx::query(
-            "SELECT id, tool_id, name, turn FROM tool_call WHERE task_id = $1 AND result IS NULL ORDER BY id DESC LIMIT $2",
+    /// The tool calls of a task whose results were not seen yet, oldest first.
+    pub(crate) async fn tool_calls_open(&mut self, task: TaskId) -> Result<VecDeque<Unanswered>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT call_id, position, turn, tool_id, name FROM tool_call WHERE task_id = $1 AND result IS NULL
+             ORDER BY id DESC LIMIT $2",
         )
-        .bind(call.task.to_string())
-        .bind(MAX_UNANSWERED)
+        .bind(task.to_string())
+        .bind(MAX_UNANSWERED as i64)
         .fetch_all(&mut self.conn)
         .await?;
-        let mut used = vec![false; seen.len()];
-        let waited = !open.is_empty();
-        for row in open {
-            let tool_id: String = row.try_get("tool_id")?;
-            let found = seen.iter().enumerate().rev().find(|(i, s)| !used[*i] && short(s.tool_id) == tool_id);
-            let Some((i, result)) = found else { continue };
-            used[i] = true;
-            let body = self.body(&call.task, result.content).await?;
-            sqlx::query("UPDATE tool_call SET result = $2, result_call_id = $3 WHERE id = $1")
-                .bind(row.try_get::<i64, _>("id")?)
-                .bind(&body.commitment)
-                .bind(call.id.to_string())
-                .execute(&mut self.conn)
-                .await?;
-            let data = json!({
-                "call": call.id, "turn": row.try_get::<u32, _>("turn")?, "tool": row.try_get::<String, _>("name")?,
-                "tool_id": tool_id, "stage": "result",
+        let mut open = VecDeque::with_capacity(rows.len());
+        for row in rows {
+            open.push_front(Unanswered {
+                call: row.try_get("call_id")?,
+                position: row.try_get("position")?,
+                turn: row.try_get("turn")?,
+                tool_id: row.try_get("tool_id")?,
+                name: row.try_get("name")?,
             });
-            let event = Event::point(EventKind::ToolCall, data).task(call.task).run(call.run).iteration(call.iteration);
-            self.leaf(event.by(Actor::Sandbox).body("result", body)).await?;
         }
-        Ok(waited)
+        Ok(open)
     }
 
     /// The turn in which the model of `run` asked for this very call and nothing has carried it out yet; marks it as
@@ -160,6 +96,7 @@ impl Tx {
 impl Store {
     /// Tool calls of a task after `after`, oldest first; at most [`MAX_TOOL_CALL_PAGE`].
     pub async fn tool_call_list(&self, task: TaskId, after: i64) -> Result<Vec<ToolCall>, StoreError> {
+        self.caught_up().await;
         let rows = sqlx::query("SELECT * FROM tool_call WHERE task_id = $1 AND id > $2 ORDER BY id LIMIT $3")
             .bind(task.to_string())
             .bind(after)
@@ -186,18 +123,10 @@ impl Store {
             })
             .collect()
     }
-
-    /// Whether results of tool calls of this task are still to be seen.
-    pub async fn tool_calls_unanswered(&self, task: TaskId) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM tool_call WHERE task_id = $1 AND result IS NULL)")
-            .bind(task.to_string())
-            .fetch_one(self.reader())
-            .await?)
-    }
 }
 
 /// The identity of arguments as JSON: members without a value say nothing, and their order does not matter.
-fn arguments_hash(mut arguments: Value) -> Result<String, StoreError> {
+pub(crate) fn arguments_hash(mut arguments: Value) -> Result<String, StoreError> {
     drop_nulls(&mut arguments);
     let bytes = audit::canonical(&arguments).map_err(|e| StoreError::Audit(Box::new(e)))?;
     Ok(hex::encode(Sha256::digest(bytes)))

@@ -1,12 +1,19 @@
 //! The write transaction that jobs get: leaves, bodies and the statements of each aggregate.
 
-use crate::{Durability, StoreError, body::KeyCache, now, time_text};
+use crate::{
+    Durability, StoreError,
+    body::KeyCache,
+    journal::{Journal, Position},
+    now,
+    recorder::gate::{Gates, Opening},
+    time_text,
+};
 use domain::{
     event::{Event, LEAF_VERSION, Leaf, Phase},
     ids::InstallationId,
 };
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// A write transaction. Statements of the aggregates are its methods.
 pub struct Tx {
@@ -14,16 +21,47 @@ pub struct Tx {
     pub(crate) level: Option<Durability>,
     pub(crate) blobs: PathBuf,
     pub(crate) keys: KeyCache,
-    next_leaf: u64,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) opening: Opening,
+    pub(crate) place: Place,
     now: jiff::Timestamp,
 }
 
+/// What a rollback sets back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    pub(crate) next_leaf: u64,
+    /// The journal is folded up to here.
+    pub(crate) folded: Position,
+    /// What was folded in this transaction, by weight.
+    pub(crate) weight: u64,
+}
+
 impl Tx {
-    pub(crate) async fn open(options: &SqliteConnectOptions, blobs: PathBuf) -> Result<Self, StoreError> {
+    /// Opens the write connection and the journal beside it, and folds what an earlier process left.
+    pub(crate) async fn open(
+        options: &SqliteConnectOptions,
+        blobs: PathBuf,
+        calls: PathBuf,
+    ) -> Result<Self, StoreError> {
         let mut conn = options.connect().await?;
         conn.ping().await?;
         let next: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(idx) + 1, 0) FROM leaf").fetch_one(&mut conn).await?;
-        Ok(Self { conn, level: None, blobs, keys: KeyCache::default(), next_leaf: next.cast_unsigned(), now: now() })
+        let folded = crate::fold::place_get(&mut conn).await?;
+        let mut tx = Self {
+            conn,
+            level: None,
+            blobs,
+            keys: KeyCache::default(),
+            journal: Arc::new(Journal::open(calls, folded)?),
+            gates: Arc::default(),
+            opening: Opening::default(),
+            place: Place { next_leaf: next.cast_unsigned(), folded, weight: 0 },
+            now: now(),
+        };
+        tx.fold_at_start().await?;
+        Ok(tx)
     }
 
     /// The id of this installation, made at the first start.
@@ -53,17 +91,21 @@ impl Tx {
     }
 
     pub(crate) fn leaf_count(&self) -> u64 {
-        self.next_leaf
+        self.place.next_leaf
     }
 
-    pub(crate) fn rewind(&mut self, leaves: u64) {
-        self.next_leaf = leaves;
+    pub(crate) fn set_leaf_count(&mut self, count: u64) {
+        self.place.next_leaf = count;
+    }
+
+    pub(crate) fn rewind(&mut self, place: Place) {
+        self.place = place;
         self.keys.forget();
     }
 
     /// Appends a leaf to the audit log and returns its index.
     pub async fn leaf(&mut self, event: Event) -> Result<u64, StoreError> {
-        let index = self.next_leaf;
+        let index = self.place.next_leaf;
         let leaf = Leaf { v: LEAF_VERSION, index, time: self.now_text(), event };
         let bytes = audit::canonical(&leaf).map_err(|e| StoreError::Audit(Box::new(e)))?;
         let phase = match leaf.event.phase {
@@ -83,7 +125,7 @@ impl Tx {
         .bind(bytes)
         .execute(&mut self.conn)
         .await?;
-        self.next_leaf += 1;
+        self.place.next_leaf += 1;
         Ok(index)
     }
 }

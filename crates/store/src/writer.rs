@@ -1,15 +1,23 @@
-//! The one writer: takes jobs in order, commits those that wait together at once.
+//! The one writer: takes jobs in order, commits those that wait together at once, and folds the journal of calls
+//! before each and whenever there is nothing else to do.
 
-use crate::{Durability, Store, StoreError, Tx};
+use crate::{Durability, Store, StoreError, Tx, tx::Place};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::Executor;
-use std::{any::Any, panic::AssertUnwindSafe};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 /// Jobs that may wait for the writer; further ones hold back their callers.
 pub(crate) const QUEUE: usize = 1024;
 /// Jobs that share one commit at the most.
 const BATCH: usize = 256;
+/// How long the writer lets calls gather before it folds again by itself.
+const FOLD_PAUSE: Duration = Duration::from_millis(20);
+/// How long it waits after it could not.
+const FOLD_RETRY: Duration = Duration::from_secs(1);
 
 type Value = Box<dyn Any + Send>;
 type Work = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Value, StoreError>> + Send>;
@@ -63,37 +71,94 @@ impl Store {
 /// Runs until every handle of the store is gone.
 pub(crate) async fn run(mut tx: Tx, mut queue: mpsc::Receiver<Job>, changed: watch::Sender<u64>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        commit_batch(&mut tx, &mut batch).await;
-        let count = tx.leaf_count();
-        changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
+    let journal = Arc::clone(&tx.journal);
+    let mut next_fold = Instant::now();
+    loop {
+        let waiting = async {
+            if !journal.is_behind() {
+                journal.waiting.notified().await;
+            }
+            tokio::time::sleep_until(next_fold).await;
+        };
+        tokio::select! {
+            biased;
+            taken = queue.recv_many(&mut batch, BATCH) => if taken == 0 { return },
+            () = waiting => if !journal.is_behind() { continue },
+        }
+        let ok = commit_batch(&mut tx, &mut batch, &changed).await;
+        next_fold = Instant::now() + if ok { FOLD_PAUSE } else { FOLD_RETRY };
     }
 }
 
-async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>) {
+/// Runs a batch, which may be empty, in one transaction; false if it was rolled back.
+async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>, changed: &watch::Sender<u64>) -> bool {
     let durability = batch.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
-    let before = tx.leaf_count();
-    if let Err(e) = begin(tx, durability).await {
-        return fail_all(batch.drain(..).map(|j| j.reply), e);
-    }
+    let before = tx.place;
     let mut done = Vec::with_capacity(batch.len());
-    for job in batch.drain(..) {
-        match run_job(tx, job.work).await {
-            Ok(value) => done.push((job.reply, value)),
-            Err(e) => drop(job.reply.send(Err(e))),
+    let result = transact(tx, durability, batch, &mut done).await;
+    match &result {
+        Ok(()) => {
+            let gates = Arc::clone(&tx.gates);
+            tx.opening.commit(&gates);
+            tx.journal.folded(std::mem::take(&mut tx.place.weight), true);
+            let count = tx.leaf_count();
+            changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
+        }
+        Err(_) => {
+            rollback(tx, before).await;
+            tx.opening.drop_all();
+            tx.journal.folded(0, false);
         }
     }
-    match tx.conn.execute("COMMIT").await.map_err(StoreError::from) {
-        Ok(_) => {
+    match result {
+        Ok(()) => {
             for (reply, value) in done {
                 drop(reply.send(Ok(value)));
             }
+            true
         }
         Err(e) => {
-            rollback(tx, before).await;
-            fail_all(done.into_iter().map(|(reply, _)| reply), e);
+            let unrun = batch.drain(..).map(|j| j.reply);
+            fail_all(done.into_iter().map(|(reply, _)| reply).chain(unrun), e);
+            false
         }
     }
+}
+
+type Done = Vec<(oneshot::Sender<Result<Value, StoreError>>, Value)>;
+
+async fn transact(
+    tx: &mut Tx,
+    durability: Durability,
+    batch: &mut Vec<Job>,
+    done: &mut Done,
+) -> Result<(), StoreError> {
+    begin(tx, durability).await?;
+    tx.fold().await?;
+    // Nothing in this transaction is older than what it found in the journal.
+    tx.tick();
+    let mut jobs = batch.drain(..);
+    while let Some(job) = jobs.next() {
+        match run_job(tx, job.work).await {
+            Ok(value) => done.push((job.reply, value)),
+            Err(Undone::Alone(e)) => drop(job.reply.send(Err(e))),
+            Err(Undone::WithAll(e)) => {
+                // Nothing of the batch is left, and without its transaction each further job would commit by itself.
+                done.push((job.reply, Box::new(())));
+                done.extend(jobs.map(|j| (j.reply, Box::new(()) as Value)));
+                return Err(e);
+            }
+        }
+    }
+    drop(jobs);
+    if durability == Durability::Power
+        && let Err(e) = tx.journal.flush_all().await
+    {
+        // The rows are safe all the same, and a stop must be; nothing further is let out.
+        tracing::error!(error = %e, "the call journal could not be flushed");
+    }
+    tx.conn.execute("COMMIT").await?;
+    Ok(())
 }
 
 async fn begin(tx: &mut Tx, durability: Durability) -> Result<(), StoreError> {
@@ -105,15 +170,24 @@ async fn begin(tx: &mut Tx, durability: Durability) -> Result<(), StoreError> {
         tx.conn.execute(pragma).await?;
         tx.level = Some(durability);
     }
-    tx.tick();
     fail::fail_point!("store.begin", |_| Err(StoreError::DiskFull));
     tx.conn.execute("BEGIN IMMEDIATE").await?;
     Ok(())
 }
 
-async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, StoreError> {
-    let before = tx.leaf_count();
-    tx.conn.execute("SAVEPOINT job").await?;
+/// What a failed job took with it.
+enum Undone {
+    /// What it wrote itself.
+    Alone(StoreError),
+    /// The whole transaction: SQLite itself rolls all of it back when, for example, the disk is full.
+    WithAll(StoreError),
+}
+
+async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, Undone> {
+    let before = tx.place;
+    if let Err(e) = tx.conn.execute("SAVEPOINT job").await {
+        return Err(Undone::WithAll(e.into()));
+    }
     let result = AssertUnwindSafe(async {
         let value = work(tx).await?;
         tx.conn.execute("RELEASE job").await?;
@@ -122,18 +196,22 @@ async fn run_job(tx: &mut Tx, work: Work) -> Result<Value, StoreError> {
     .catch_unwind()
     .await
     .unwrap_or_else(|_| Err(StoreError::corrupt("a write panicked")));
-    if result.is_err() {
-        tx.rewind(before);
-        // On a full disk SQLite may have rolled the whole transaction back by itself; COMMIT then fails for all.
-        if let Err(e) = tx.conn.execute("ROLLBACK TO job; RELEASE job").await {
-            tracing::warn!(error = %e, "a failed write could not be undone alone");
+    let error = match result {
+        Ok(value) => return Ok(value),
+        Err(e) => e,
+    };
+    tx.rewind(before);
+    match tx.conn.execute("ROLLBACK TO job; RELEASE job").await {
+        Ok(_) => Err(Undone::Alone(error)),
+        Err(e) => {
+            tracing::warn!(error = %e, "a failed write took its whole transaction with it");
+            Err(Undone::WithAll(error))
         }
     }
-    result
 }
 
-async fn rollback(tx: &mut Tx, leaves: u64) {
-    tx.rewind(leaves);
+async fn rollback(tx: &mut Tx, before: Place) {
+    tx.rewind(before);
     if let Err(e) = tx.conn.execute("ROLLBACK").await {
         tracing::debug!(error = %e, "nothing to roll back");
     }
@@ -146,5 +224,61 @@ fn fail_all(replies: impl Iterator<Item = oneshot::Sender<Result<Value, StoreErr
     for reply in replies {
         let e = if full { StoreError::DiskFull } else { StoreError::Database(sqlx::Error::Protocol(text.clone())) };
         drop(reply.send(Err(e)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::event::{Event, EventKind};
+    use serde_json::json;
+
+    fn leaf(n: u32) -> Event {
+        Event::point(EventKind::ServerStarted, json!({ "n": n }))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_job_that_loses_the_transaction_takes_its_batch_with_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let ((hold, held), (entered, inside)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        // Keeps the writer busy, so that the next three share a batch.
+        let busy = store.clone();
+        let first = tokio::spawn(async move {
+            let work = busy.write(Durability::Process, |tx| {
+                async move {
+                    entered.send(()).unwrap();
+                    held.await.unwrap();
+                    tx.leaf(leaf(0)).await
+                }
+                .boxed()
+            });
+            work.await
+        });
+        inside.await.unwrap();
+        let good = |n| store.write(Durability::Process, move |tx| tx.leaf(leaf(n)).boxed());
+        let full = store.write(Durability::Process, |tx| {
+            async move {
+                tx.leaf(leaf(2)).await?;
+                // What SQLite does by itself when a page of a large transaction finds no room.
+                tx.conn.execute("ROLLBACK").await?;
+                Err::<u64, _>(StoreError::DiskFull)
+            }
+            .boxed()
+        });
+        let release = async {
+            while store.0.jobs.capacity() > QUEUE - 3 {
+                tokio::task::yield_now().await;
+            }
+            hold.send(()).unwrap();
+        };
+        let (before, full, after, ()) = tokio::join!(good(1), full, good(3), release);
+        assert_eq!(first.await.unwrap().unwrap(), 0);
+        for lost in [before, full, after] {
+            assert!(matches!(lost, Err(StoreError::DiskFull)), "{lost:?}");
+        }
+        assert_eq!(good(4).await.unwrap(), 1, "the next leaf follows the last one that was kept");
+        let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM leaf").fetch_one(store.reader()).await.unwrap();
+        assert_eq!(kept, 2, "what was answered as failed is not there");
     }
 }

@@ -22,6 +22,13 @@ fn hooks() -> Hooks {
                 server::up(config::Config::from_env(dir, &listen)?).await
             })
         }),
+        gateway: Box::new(|(data_dir, listen, config)| {
+            Box::pin(async move {
+                log_to_stderr();
+                server::standalone::run(server::standalone::Options { data_dir, listen, config }).await
+            })
+        }),
+        local: Box::new(|dir| Box::pin(async move { server::local::open(&dir).await })),
         clean: Box::new(move |dir| {
             Box::pin(async move { server::control::clean(&dir, docker_host().as_deref()).await })
         }),
@@ -46,14 +53,20 @@ fn log_to_stderr() {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Settings in `.env` of the folder that it starts in; the environment wins.
-    if let Err(e) = dotenvy::dotenv()
-        && !e.not_found()
-    {
-        eprintln!("error: .env cannot be read: {e}");
-        return ExitCode::from(2);
-    }
     #[cfg(feature = "failpoints")]
     failpoints::arm();
-    ExitCode::from(cli::run(Cli::parse(), hooks()).await as u8)
+    let mut cli = Cli::parse();
+    if cli.starts_server() {
+        // Settings in `.env` of the folder that the server starts in; the environment wins. No other command reads it:
+        // in a folder of somebody else it could send the token of this machine to another server.
+        match dotenvy::from_path(".env") {
+            Ok(()) => cli = Cli::parse(),
+            Err(e) if e.not_found() => {}
+            Err(e) => {
+                eprintln!("error: .env cannot be read: {e}\nhint:  each line is NAME=VALUE; see .env.example");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    ExitCode::from(cli::run(cli, hooks()).await as u8)
 }

@@ -3,8 +3,9 @@
 //! Plain sentences that say what happened and what to do next. People's words are quoted as theirs.
 
 use domain::{
+    budget::Window,
     plan::Cause,
-    request::{Ask, Request, RequestStatus},
+    request::{Ask, BudgetAsk, Request, RequestStatus},
     task::Agent,
 };
 use store::IterationStart;
@@ -52,7 +53,8 @@ pub fn compose(start: &IterationStart<'_>) -> String {
     }
     // An agent that was ended before it stored its session, and one that keeps none, must hear the task again.
     let forgetful = matches!(start.task.agent, Agent::Command { .. });
-    if matches!(start.cause, Cause::Resume | Cause::Retry) || (forgetful && start.cause != Cause::Start) {
+    let stopped = start.decided.iter().any(|r| matches!(r.ask, Ask::Budget(_)));
+    if stopped || matches!(start.cause, Cause::Resume | Cause::Retry) || (forgetful && start.cause != Cause::Start) {
         parts.push(format!("The task is:\n{}", start.instructions));
         parts.push(HOW_TO_WORK.to_owned());
     }
@@ -65,6 +67,9 @@ pub fn outcome(r: &Request) -> String {
     let words = r.decision.as_ref().and_then(|d| d.verdict.text()).unwrap_or_default();
     let who = r.decision.as_ref().map_or("a person", |d| d.reviewer.as_str());
     let failure = r.failure.as_deref().unwrap_or("no reason was recorded");
+    if let Ask::Budget(ask) = &r.ask {
+        return budget_outcome(r, ask, who, words);
+    }
     match r.status {
         RequestStatus::Applied => format!("Approved: {what}. It is installed now; use it."),
         RequestStatus::Denied => {
@@ -84,6 +89,29 @@ pub fn outcome(r: &Request) -> String {
     }
 }
 
+fn budget_outcome(r: &Request, ask: &BudgetAsk, who: &str, words: &str) -> String {
+    let stopped = format!("You were stopped because this task's budget for model calls ({}) was used up", ask.budget);
+    match r.status {
+        RequestStatus::Applied => format!(
+            "{stopped}. {who} raised it to {}. Go on where you stopped; what you have already done still stands.",
+            ask.granted
+        ),
+        RequestStatus::Denied => format!("{stopped}. {who} refused to raise it: {words}"),
+        RequestStatus::Expired if ask.budget.window != Window::Total => {
+            format!("{stopped}. It is renewed now. Go on where you stopped; what you have already done still stands.")
+        }
+        RequestStatus::Expired => format!("{stopped}, and nobody decided in time to raise it."),
+        RequestStatus::Withdrawn => format!("{stopped}, and the task ended before anybody decided."),
+        RequestStatus::Resolving
+        | RequestStatus::Pending
+        | RequestStatus::Rejected
+        | RequestStatus::Approved
+        | RequestStatus::BuildFailed
+        | RequestStatus::Suggested
+        | RequestStatus::Answered => format!("{stopped}."),
+    }
+}
+
 fn subject(ask: &Ask) -> String {
     match ask {
         Ask::Packages { packages } => {
@@ -97,5 +125,6 @@ fn subject(ask: &Ask) -> String {
             names.join(", ")
         }
         Ask::Question { question, .. } => format!("Your question: {question}"),
+        Ask::Budget(ask) => format!("More budget than {}", ask.budget),
     }
 }

@@ -35,6 +35,12 @@ pub(crate) fn check(new: wire::NewTask) -> ApiResult<store::NewTask> {
             "max_iterations is {max_iterations}; it must lie between 1 and {MAX_ITERATIONS}"
         )));
     }
+    let budget = new.budget.map(domain::budget::Budget::from);
+    budget
+        .as_ref()
+        .map(domain::budget::Budget::check)
+        .transpose()
+        .map_err(|e| ApiError::value(format!("budget: {e}")))?;
     Ok(store::NewTask {
         agent: agent(new.agent, new.command)?,
         files: files(&new.files)?,
@@ -43,6 +49,7 @@ pub(crate) fn check(new: wire::NewTask) -> ApiResult<store::NewTask> {
         llm_model: new.llm_model,
         limits,
         max_iterations,
+        budget,
     })
 }
 

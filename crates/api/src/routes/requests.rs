@@ -14,21 +14,28 @@ use domain::{
     request::{Ask, Request, RequestStatus, Verdict},
 };
 use futures::FutureExt;
-use store::{Durability, StoreError};
+use store::{Durability, RequestFilter, StoreError};
 
 const MAX_WORDS_CHARS: usize = 4000;
 const DIGEST_DIGITS: usize = 64;
 
-/// Lists requests, newest first; at most 200.
+/// Lists requests, newest first.
 #[utoipa::path(get, path = "/api/capabilities/requests", operation_id = "list_requests", tag = "requests", params(wire::ListRequests),
-    responses((status = 200, description = "The requests", body = wire::Page<wire::Request>)))]
+    responses((status = 200, description = "A page of requests", body = wire::Page<wire::Request>)))]
 pub(crate) async fn list(
     State(api): State<Api>,
     Params(q): Params<wire::ListRequests>,
 ) -> ApiResult<Json<wire::Page<wire::Request>>> {
     let status = q.status.as_deref().map(parse_status).transpose()?;
-    let requests = api.store.request_list(extract::optional_id(q.task.as_deref())?, status).await?;
-    Ok(Json(wire::Page { items: requests.into_iter().map(Into::into).collect(), next_cursor: None }))
+    let filter = RequestFilter {
+        task: extract::optional_id(q.task.as_deref())?,
+        status,
+        before: extract::optional_id(q.cursor.as_deref())?,
+        limit: extract::page_size(q.limit)?,
+    };
+    let page = api.store.request_page(&filter).await?;
+    let next_cursor = page.next.map(|id| id.to_string());
+    Ok(Json(wire::Page { items: page.requests.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
 fn parse_status(text: &str) -> ApiResult<RequestStatus> {
@@ -56,7 +63,7 @@ async fn detail(api: &Api, request: Request) -> ApiResult<wire::RequestDetail> {
             let approved = api.store.approved_set(request.task).await?;
             Some(wire::Candidate::new(candidate, &approved))
         }
-        (Ask::Packages { .. } | Ask::Question { .. }, _) => None,
+        (Ask::Packages { .. } | Ask::Question { .. } | Ask::Budget(_), _) => None,
     };
     Ok(wire::RequestDetail { request: request.into(), task_name, candidate })
 }

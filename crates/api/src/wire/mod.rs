@@ -2,10 +2,13 @@
 
 mod access;
 mod audit;
+mod budget;
 mod event;
 mod image;
+mod keys;
 mod llm;
 mod policy;
+mod provider;
 mod query;
 mod request;
 mod system;
@@ -13,10 +16,13 @@ mod task;
 
 pub use access::*;
 pub use audit::*;
+pub use budget::*;
 pub use event::*;
 pub use image::*;
+pub use keys::*;
 pub use llm::*;
 pub use policy::*;
+pub use provider::*;
 pub use query::*;
 pub use request::*;
 pub use system::*;

@@ -1,5 +1,6 @@
 //! Policies.
 
+use super::Budget;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,6 +19,8 @@ pub struct Policy {
     pub ecosystems: Vec<String>,
     /// How many requests may be open at once.
     pub max_open_requests: u32,
+    /// How much the task may use of models; none: not limited.
+    pub budget: Option<Budget>,
 }
 
 impl Policy {
@@ -29,6 +32,7 @@ impl Policy {
             models: p.models,
             ecosystems: p.ecosystems.iter().map(|e| e.as_str().to_owned()).collect(),
             max_open_requests: p.max_open_requests,
+            budget: p.budget.map(Into::into),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Requests of agents and the decisions on them.
 
+use super::{Amounts, Budget};
 use domain::request as d;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,7 +19,7 @@ pub struct Request {
     pub ask: RequestAsk,
     /// The agent's reason; not trusted.
     pub reason: String,
-    /// Whether the model asked, or a program in the sandbox.
+    /// Whether the model asked, a program in the sandbox, or TaskForge itself.
     pub provenance: Provenance,
     /// `resolving`, `pending`, `rejected`, `approved`, `applied`, `build_failed`, `denied`, `suggested`, `answered`,
     /// `expired` or `withdrawn`.
@@ -51,6 +52,19 @@ pub enum RequestAsk {
         /// Suggested answers.
         options: Vec<String>,
     },
+    /// More of the task's budget. TaskForge itself asks when a model call has no room in it.
+    Budget {
+        /// The budget in force.
+        budget: Budget,
+        /// What is used of it, calls under way included.
+        used: Amounts,
+        /// What the refused call needs.
+        need: Amounts,
+        /// The budget that an approval puts in force.
+        granted: Budget,
+        /// The policy version that holds `budget`.
+        policy_version: u32,
+    },
 }
 
 /// A package as the agent asked for it.
@@ -67,7 +81,7 @@ pub struct RequestedPackage {
 /// Where a request came from, judged by the gateway from the model traffic that it saw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Provenance {
-    /// `model` or `program`.
+    /// `model`, `program` or `taskforge`.
     pub by: String,
     /// The turn in which the model emitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +131,13 @@ impl From<d::Ask> for RequestAsk {
                     .collect(),
             },
             d::Ask::Question { question, options } => Self::Question { question, options },
+            d::Ask::Budget(d::BudgetAsk { budget, used, need, granted, policy_version }) => Self::Budget {
+                budget: budget.into(),
+                used: used.into(),
+                need: need.into(),
+                granted: granted.into(),
+                policy_version,
+            },
         }
     }
 }
@@ -129,6 +150,9 @@ impl From<d::Provenance> for Provenance {
             }
             d::Provenance::Program => {
                 Self { by: "program".into(), turn: None, text: "made by a program in the sandbox".into() }
+            }
+            d::Provenance::Taskforge => {
+                Self { by: "taskforge".into(), turn: None, text: "asked by TaskForge for a refused model call".into() }
             }
         }
     }
@@ -161,7 +185,7 @@ pub struct RequestDetail {
     pub request: Request,
     /// The task's name.
     pub task_name: String,
-    /// What would be built; none for questions, and while it is being resolved.
+    /// What would be built; none for questions and budgets, and while it is being resolved.
     pub candidate: Option<Candidate>,
 }
 

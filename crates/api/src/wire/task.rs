@@ -1,5 +1,6 @@
 //! Tasks, their runs, messages and files.
 
+use super::Budget;
 use domain::task::{Agent, Limits, RunOutcome};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -30,6 +31,9 @@ pub struct NewTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000, example = 50)]
     pub max_iterations: Option<u32>,
+    /// How much it may use of models; when it is used up the task waits, and a person can raise it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Files to put into the workspace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<NewFile>,

@@ -111,8 +111,9 @@ async fn an_approval_needs_the_digest_that_was_shown_and_counts_once() {
     let other = s
         .post(&format!("/api/capabilities/requests/{b}/review"), json!({"decision": "approve", "digest": stale}))
         .await;
-    let e = error(other, 409, "request_not_pending");
+    let e = error(other, 409, "request_stale");
     assert_eq!(e["details"]["status"], "resolving", "the other candidate is made and reviewed again");
+    assert!(e["message"].as_str().unwrap().contains("another request"), "it says why: {e}");
 }
 
 #[tokio::test]
@@ -139,6 +140,11 @@ async fn pending_requests_are_found() {
     let (_, pending) = s.get(&format!("/api/capabilities/requests?status=pending&task={task}")).await;
     assert_eq!(pending["items"][0]["id"], json!(id.to_string()));
     assert_eq!(s.get(&format!("/api/tasks/{task}")).await.1["pending_requests"], json!([id.to_string()]));
+    let newer = request(&s, &task, packages("numpy")).await;
+    let (_, first) = s.get("/api/capabilities/requests?limit=1").await;
+    assert_eq!((&first["items"][0]["id"], &first["next_cursor"]), (&json!(newer), &json!(newer)));
+    let (_, rest) = s.get(&format!("/api/capabilities/requests?limit=1&cursor={newer}")).await;
+    assert_eq!((&rest["items"][0]["id"], &rest["next_cursor"]), (&json!(id), &json!(null)), "the last page says so");
     error(s.get("/api/capabilities/requests?status=open").await, 400, "invalid_value");
     error(s.get("/api/capabilities/requests/req_00000000000000000000000000000001").await, 404, "not_found");
 }

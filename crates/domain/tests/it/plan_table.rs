@@ -3,8 +3,8 @@
 use domain::{
     ids::RequestId,
     plan::{
-        Cause, IterationEnd, IterationView, MAX_CONSECUTIVE_FAILURES, RequestView, Side, Snapshot, Step, StopReason,
-        Underway, plan,
+        BudgetView, Cause, IterationEnd, IterationView, MAX_CONSECUTIVE_FAILURES, RequestView, Side, Snapshot, Step,
+        StopReason, Underway, plan,
     },
     request::RequestStatus,
     task::{Desired, RunOutcome, TaskStatus},
@@ -19,7 +19,7 @@ fn id(n: u128) -> RequestId {
 }
 
 fn request(n: u128, status: RequestStatus) -> RequestView {
-    RequestView { id: id(n), status, expires_ms: 1_000_000, told: false }
+    RequestView { id: id(n), status, expires_ms: 1_000_000, told: false, budget: None }
 }
 
 fn fresh() -> Snapshot {
@@ -37,7 +37,7 @@ fn fresh() -> Snapshot {
 }
 
 fn after(end: IterationEnd) -> Snapshot {
-    let iteration = IterationView { number: 1, end: Some(end), consecutive_failures: 0, nudge: false };
+    let iteration = IterationView { number: 1, end: Some(end), consecutive_failures: 0, nudge: false, stopping: None };
     Snapshot { iteration: Some(iteration), ..fresh() }
 }
 
@@ -53,7 +53,7 @@ fn a_run_starts_prepared_and_is_adopted_after_a_crash() {
     assert_eq!(plan(&unprepared, busy), Step::Wait { status: TaskStatus::Starting, until_ms: None });
     assert_eq!(plan(&fresh(), IDLE), run(1, Cause::Start));
     let lost = Snapshot {
-        iteration: Some(IterationView { number: 4, end: None, consecutive_failures: 0, nudge: false }),
+        iteration: Some(IterationView { number: 4, end: None, consecutive_failures: 0, nudge: false, stopping: None }),
         ..fresh()
     };
     assert_eq!(plan(&lost, IDLE), run(4, Cause::Resume), "the record says running: adopt that very iteration");
@@ -166,4 +166,56 @@ fn a_message_restarts_a_running_agent_only_when_asked() {
         plan(&Snapshot { restart_now: true, ..waiting }, AGENT),
         Step::StopAgent { reason: StopReason::Restart }
     );
+}
+
+fn budget(status: RequestStatus, renews: bool) -> RequestView {
+    let refusal = Some("ada refused it: too dear".to_owned());
+    RequestView { budget: Some(BudgetView { renews, refusal }), ..request(1, status) }
+}
+
+#[test]
+fn a_used_up_budget_stops_the_agent_and_waits_for_a_person() {
+    let iteration = IterationView {
+        number: 1,
+        end: None,
+        consecutive_failures: 0,
+        nudge: false,
+        stopping: Some(StopReason::Budget),
+    };
+    let s = Snapshot {
+        requests: vec![budget(RequestStatus::Pending, false)],
+        iteration: Some(iteration),
+        restart_now: true,
+        ..fresh()
+    };
+    assert_eq!(plan(&s, AGENT), Step::StopAgent { reason: StopReason::Budget });
+    assert_eq!(plan(&s, IDLE), run(1, Cause::Resume), "after a crash: adopt it, then stop it");
+    let paused = Snapshot { desired: Desired::Pause, ..s };
+    assert_eq!(plan(&paused, AGENT), Step::StopAgent { reason: StopReason::Pause });
+    let with = |r| Snapshot { requests: vec![r], ..after(IterationEnd::Stopped) };
+    assert!(matches!(
+        plan(&with(budget(RequestStatus::Pending, false)), IDLE),
+        Step::Wait { status: TaskStatus::Waiting, until_ms: Some(1_000_000) }
+    ));
+    assert_eq!(plan(&with(budget(RequestStatus::Applied, false)), IDLE), run(2, Cause::Decided));
+}
+
+#[test]
+fn a_refused_budget_ends_the_run_with_its_reason() {
+    let with = |r| Snapshot { requests: vec![r], ..after(IterationEnd::Stopped) };
+    let failed = |s: &Snapshot| match plan(s, IDLE) {
+        Step::Finish { outcome: RunOutcome::Failed { code, reason } } => (code, reason),
+        other => panic!("{other:?}"),
+    };
+    let (code, reason) = failed(&with(budget(RequestStatus::Denied, true)));
+    assert_eq!(code, "budget_denied");
+    assert!(reason.contains("ada refused it: too dear"), "{reason}");
+    assert_eq!(failed(&with(budget(RequestStatus::Expired, false))).0, "budget_expired");
+    assert_eq!(plan(&with(budget(RequestStatus::Expired, true)), IDLE), run(2, Cause::Decided), "a new day");
+    let told = RequestView { told: true, ..budget(RequestStatus::Denied, false) };
+    assert_eq!(plan(&with(told), IDLE), run(2, Cause::Resume), "one of a run before");
+    let submitted = Snapshot { submitted: true, ..with(budget(RequestStatus::Denied, false)) };
+    assert_eq!(plan(&submitted, IDLE), Step::Finish { outcome: RunOutcome::Submitted });
+    let cancelled = Snapshot { desired: Desired::Cancel, ..with(budget(RequestStatus::Denied, false)) };
+    assert_eq!(plan(&cancelled, IDLE), Step::Finish { outcome: RunOutcome::Cancelled });
 }

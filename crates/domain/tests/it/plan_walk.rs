@@ -2,7 +2,9 @@
 
 use domain::{
     ids::RequestId,
-    plan::{Cause, IterationEnd, IterationView, RequestView, Side, Snapshot, Step, Underway, plan},
+    plan::{
+        BudgetView, Cause, IterationEnd, IterationView, RequestView, Side, Snapshot, Step, StopReason, Underway, plan,
+    },
     request::RequestStatus,
     task::Desired,
 };
@@ -71,6 +73,10 @@ impl World {
                     !self.s.requests.iter().any(|r| r.status.is_open() || r.status == RequestStatus::Approved),
                     "all decided and built"
                 );
+                assert!(
+                    !self.s.requests.iter().any(|r| r.budget.is_some() && r.status == RequestStatus::Denied),
+                    "no agent without a budget"
+                );
                 self.s.requests.clear();
                 (self.s.messages_waiting, self.s.restart_now) = (false, false);
                 self.s.iteration = Some(IterationView {
@@ -78,12 +84,15 @@ impl World {
                     end: None,
                     consecutive_failures: 0,
                     nudge: *cause == Cause::Nudge,
+                    stopping: None,
                 });
                 self.underway.agent = true;
             }
             Step::StopAgent { .. } => self.end(IterationEnd::Stopped),
             Step::DropSide => self.underway.side = None,
             Step::Wait { until_ms, .. } => {
+                let stopping = self.s.iteration.as_ref().is_some_and(|i| i.stopping.is_some());
+                assert!(!(stopping && self.underway.agent), "an agent that cannot go on is not waited for");
                 assert!(!self.s.requests.iter().any(|r| r.status == RequestStatus::Pending) || until_ms.is_some());
                 self.happen();
             }
@@ -99,12 +108,13 @@ impl World {
         let Some(i) = &mut self.s.iteration else { return };
         i.consecutive_failures = u32::from(matches!(end, IterationEnd::Failed { .. }));
         i.end = Some(end);
+        i.stopping = None;
     }
 
     /// Something from outside: the agent, a person, the clock, a finished piece of work.
     fn happen(&mut self) {
         self.s.now_ms += 1;
-        match self.dice.roll(9) {
+        match self.dice.roll(10) {
             0 | 1 if self.underway.agent => {
                 let end = match self.dice.roll(4) {
                     0 => IterationEnd::Failed { reason: "x".into() },
@@ -117,7 +127,8 @@ impl World {
                 self.asked += 1;
                 let id = RequestId::from_uuid(Uuid::from_u128(self.asked));
                 let expires_ms = self.s.now_ms + 30;
-                self.s.requests.push(RequestView { id, status: RequestStatus::Resolving, expires_ms, told: false });
+                let status = RequestStatus::Resolving;
+                self.s.requests.push(RequestView { id, status, expires_ms, told: false, budget: None });
             }
             3 if self.underway.agent => self.s.submitted = self.dice.roll(3) == 0,
             4 => match self.underway.side.take() {
@@ -132,12 +143,31 @@ impl World {
                 let pending: Vec<_> =
                     self.s.requests.iter().filter(|r| r.status == RequestStatus::Pending).map(|r| r.id).collect();
                 if let Some(id) = pending.first() {
-                    let to = if self.dice.roll(2) == 0 { RequestStatus::Approved } else { RequestStatus::Denied };
+                    let budget = self.s.requests.iter().any(|r| r.id == *id && r.budget.is_some());
+                    let to = match (self.dice.roll(2), budget) {
+                        (0, false) => RequestStatus::Approved,
+                        (0, true) => RequestStatus::Applied,
+                        _ => RequestStatus::Denied,
+                    };
                     self.set(*id, to);
                 }
             }
             6 if self.s.desired != Desired::Cancel => {
                 self.s.desired = if self.s.desired == Desired::Run { Desired::Pause } else { Desired::Run };
+            }
+            8 if self.underway.agent => {
+                self.asked += 1;
+                let id = RequestId::from_uuid(Uuid::from_u128(self.asked));
+                let budget = Some(BudgetView { renews: self.dice.roll(2) == 0, refusal: None });
+                let expires_ms = self.s.now_ms + 30;
+                self.s.requests.push(RequestView {
+                    id,
+                    status: RequestStatus::Pending,
+                    expires_ms,
+                    told: false,
+                    budget,
+                });
+                self.s.iteration.as_mut().expect("an agent has an iteration").stopping = Some(StopReason::Budget);
             }
             7 => (self.s.messages_waiting, self.s.restart_now) = (true, self.dice.roll(2) == 0),
             _ => self.s.now_ms += 20,

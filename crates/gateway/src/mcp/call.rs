@@ -6,7 +6,7 @@ use super::{
     deliver,
     wire::RpcError,
 };
-use crate::{proxy::stopping, sandbox::Sandbox};
+use crate::{calls::stopping, sandbox::Sandbox};
 use domain::{
     event::{Actor, Event, EventKind, Outcome},
     ids::{OpId, RequestId, TaskId},

@@ -170,7 +170,8 @@ async fn a_slow_reader_holds_the_upstream_back() {
         read += frame.unwrap().into_data().unwrap().len();
     }
     assert_eq!((read, sent.load(Ordering::SeqCst)), (PIECE * PIECES, PIECES));
-    assert_eq!(w.newest_call(CallStatus::Failed).await.response_size, Some((PIECE * PIECES) as u64));
+    // Too large to be held, so nobody knows what it says; the record has all of it.
+    assert_eq!(w.newest_call(CallStatus::Done).await.response_size, Some((PIECE * PIECES) as u64));
 }
 
 #[tokio::test]

@@ -48,9 +48,19 @@ async fn the_key_is_in_nothing_that_is_left_behind() {
     let (_, body) = w.chat(&chat_body(&[])).await;
     assert!(!String::from_utf8_lossy(&body).contains(KEY));
     let arguments = json!({"command":format!("echo {KEY}")});
-    w.emit("c1", "exec", &arguments).await;
+    // Split between two events, where no masking of bytes can see it: the answer is cut before the key is whole.
+    let split = crate::fake::stream_of("", &[("c1", "exec", &arguments)]);
+    w.fake.answer(move |_| crate::fake::sse_answer(&split));
+    let mut body = w.send("POST", "/v1/chat/completions", chat_body(&[]).to_string()).await.into_body();
+    let mut got = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        got.extend_from_slice(frame.data_ref().unwrap());
+    }
+    assert!(!String::from_utf8_lossy(&got).contains(&KEY[KEY.len() / 2 + 2..]), "the second half got out");
+    assert_eq!(w.newest_call(CallStatus::Cut).await.error_code.as_deref(), Some("secret_in_answer"));
+    w.emit("c2", "exec", &json!({"command":"ls"})).await;
     w.fake.answer(|_| json_answer(200, &json!({"data":[{"id":"m"}]})));
-    let health = w.gateway.upstreams().health().await;
+    let health = w.gateway.registry().health().await;
     assert!(!serde_json::to_string(&health).unwrap().contains(KEY));
     w.newest_call(CallStatus::Done).await;
 
@@ -92,10 +102,10 @@ fn scan(folder: &Path, files: &mut usize) {
 
 #[test]
 fn values_of_secrets_stay_out_of_configuration_errors() {
-    let mut config = crate::world::upstream("up", gateway::UpstreamKind::Openai, "http://u:pw-secret@h/v1".into());
-    let fail = |c: gateway::UpstreamConfig| {
-        gateway::Upstreams::new(vec![c], std::time::Duration::from_secs(1)).err().unwrap().to_string()
-    };
+    let mut config = crate::world::provider("up", gateway::ProviderKind::Openai, "http://u:pw-secret@h/v1".into());
+    let settings = gateway::Config::new("/nowhere".into());
+    let fail =
+        |c: gateway::ProviderConfig| gateway::Registry::new(vec![c], Vec::new(), &settings).err().unwrap().to_string();
     assert!(!fail(config.clone()).contains("pw-secret"));
     config.base_url = "http://h/v1".into();
     config.api_key = Some(gateway::Secret::new("bad\nkey-value"));

@@ -154,9 +154,10 @@ async fn silence_is_bounded_and_named() {
 async fn second_gateway(w: &World, url: String, tweak: impl FnOnce(&mut Config)) -> (Gateway, PathBuf) {
     let mut config = Config::new(w.dir.path().join("run2"));
     tweak(&mut config);
-    let upstream = crate::world::upstream("up", gateway::UpstreamKind::OpenaiCompatible, url);
-    let upstreams = gateway::Upstreams::new(vec![upstream], config.connect_timeout).unwrap();
-    let other = Gateway::new(config, w.store.clone(), upstreams);
+    config.retry.attempts = 1;
+    let provider = crate::world::provider("up", gateway::ProviderKind::OpenaiCompatible, url);
+    let registry = gateway::Registry::new(vec![provider], Vec::new(), &config).unwrap();
+    let other = Gateway::new(config, w.store.clone(), registry);
     let socket = other.open(w.task).await.unwrap().path;
     (other, socket)
 }
@@ -214,6 +215,11 @@ async fn calls_that_a_crash_left_open_are_closed_as_unknown() {
 #[ignore = "run by nothing_leaves_when_the_log_cannot_be_written in a process of its own"]
 async fn child_log_unwritable() {
     let w = World::new(|_| sse_answer(&stream_of("x", &[]))).await;
+    // Neither where the task's state cannot be read, nor where a record cannot be written.
+    fail::cfg("store.begin", "return").unwrap();
+    assert_eq!(w.chat(&chat_body(&[])).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    fail::remove("store.begin");
+    fail::cfg("store.journal.append.before", "return").unwrap();
     fail::cfg("store.begin", "return").unwrap();
     let response = w.send("POST", "/v1/chat/completions", chat_body(&[]).to_string()).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -224,6 +230,13 @@ async fn child_log_unwritable() {
     assert!(String::from_utf8_lossy(&body).contains("-32603"), "{body:?}");
     assert!(w.fake.seen().is_empty(), "the upstream saw a call that is not recorded");
     fail::remove("store.begin");
+    let (status, _) = w.chat(&chat_body(&[])).await;
+    assert_eq!(
+        (status, w.fake.seen().len()),
+        (StatusCode::SERVICE_UNAVAILABLE, 0),
+        "the gate is open, the journal not"
+    );
+    fail::remove("store.journal.append.before");
     assert!(w.store.run_get(w.run).await.unwrap().submitted.is_none());
     assert_eq!(w.chat(&chat_body(&[])).await.0, StatusCode::OK, "it works again");
 
@@ -234,10 +247,10 @@ async fn child_log_unwritable() {
     pieces.send(Ok(Bytes::from_static(b": ping\n\n"))).unwrap();
     let mut body = w.send("POST", "/v1/chat/completions", chat_body(&[]).to_string()).await.into_body();
     body.frame().await.unwrap().unwrap();
-    fail::cfg("store.begin", "return").unwrap();
+    fail::cfg("store.journal.append.before", "return").unwrap();
     pieces.send(Ok(Bytes::from(stream_of("x", &[])))).unwrap();
     let rest = body.collect().await;
-    fail::remove("store.begin");
+    fail::remove("store.journal.append.before");
     assert!(rest.is_err(), "an answer ended well without a record of it");
     println!("child ran to its end");
 }

@@ -2,11 +2,14 @@
 
 use crate::{
     fake::{Fake, json_answer},
-    world::{World, nobody, upstream},
+    world::{World, nobody, provider},
 };
-use gateway::{ResolveError, UpstreamKind, Upstreams};
+use gateway::{Config, ProviderConfig, ProviderKind, Registry, ResolveError};
 use serde_json::{Value, json};
-use std::time::Duration;
+
+fn of(providers: Vec<ProviderConfig>) -> Registry {
+    Registry::new(providers, Vec::new(), &Config::new("/nowhere".into())).unwrap()
+}
 
 fn list(names: &[&str]) -> impl FnMut(&crate::fake::Seen) -> axum::http::Response<axum::body::Body> + Send + 'static {
     let models: Vec<_> = names.iter().map(|n| json!({"id":n,"name":n})).collect();
@@ -30,17 +33,13 @@ async fn a_sandbox_sees_the_models_of_its_policy() {
 async fn a_name_leads_to_exactly_one_model_or_to_a_clear_error() {
     let (a, b) =
         (Fake::start(list(&["gpt-4o", "same", "v/x"])).await, Fake::start(list(&["qwen3:latest", "same"])).await);
-    let upstreams = Upstreams::new(
-        vec![
-            upstream("openai", UpstreamKind::Openai, a.url()),
-            upstream("ollama", UpstreamKind::Ollama, format!("http://{}/v1/", b.address)),
-        ],
-        Duration::from_secs(2),
-    )
-    .unwrap();
+    let registry = of(vec![
+        provider("openai", ProviderKind::Openai, a.url()),
+        provider("ollama", ProviderKind::Ollama, format!("http://{}/v1/", b.address)),
+    ]);
     let resolve = |name: &'static str| {
-        let upstreams = upstreams.clone();
-        async move { upstreams.resolve(name).await.map(|m| m.to_string()) }
+        let registry = registry.clone();
+        async move { registry.resolve(name).await.map(|m| m.to_string()) }
     };
     for (name, model) in [
         ("openai/gpt-4o", "openai/gpt-4o"),
@@ -57,8 +56,8 @@ async fn a_name_leads_to_exactly_one_model_or_to_a_clear_error() {
     assert!(error.to_string().contains("openai/gpt-4o"), "{error}");
     assert!(matches!(resolve("ollama/llama").await, Err(ResolveError::Unknown { .. })));
     assert_eq!(a.seen().len(), 1, "the list is kept");
-    assert_eq!(upstreams.models().await.len(), 5);
-    let health = upstreams.health().await;
+    assert_eq!(registry.models().await.len(), 5);
+    let health = registry.health().await;
     assert_eq!(health.iter().map(|h| h.models).collect::<Vec<_>>(), [Some(3), Some(2)]);
 }
 
@@ -69,30 +68,26 @@ async fn an_upstream_that_is_away_is_named_and_one_without_a_list_is_trusted() {
     drop(gone);
     let plain = Fake::start(nobody).await;
     plain.answer(|_| json_answer(404, &Value::Null));
-    let upstreams = Upstreams::new(
-        vec![
-            upstream("away", UpstreamKind::OpenaiCompatible, url),
-            upstream("plain", UpstreamKind::OpenaiCompatible, plain.url()),
-        ],
-        Duration::from_secs(2),
-    )
-    .unwrap();
-    assert_eq!(upstreams.resolve("plain/anything").await.unwrap().to_string(), "plain/anything");
+    let registry = of(vec![
+        provider("away", ProviderKind::OpenaiCompatible, url),
+        provider("plain", ProviderKind::OpenaiCompatible, plain.url()),
+    ]);
+    assert_eq!(registry.resolve("plain/anything").await.unwrap().to_string(), "plain/anything");
     for name in ["away/m", "m"] {
-        let error = upstreams.resolve(name).await.unwrap_err();
-        assert!(matches!(&error, ResolveError::Unreachable { upstream, .. } if upstream == "away"), "{error}");
+        let error = registry.resolve(name).await.unwrap_err();
+        assert!(matches!(&error, ResolveError::Unreachable { provider, .. } if provider == "away"), "{error}");
     }
-    let health = upstreams.health().await;
+    let health = registry.health().await;
     assert!(health[0].error.is_some() && health[0].hint.is_some());
-    let none = Upstreams::new(Vec::new(), Duration::from_secs(1)).unwrap();
-    assert_eq!(none.resolve("m").await, Err(ResolveError::NoUpstreams));
+    let none = of(Vec::new());
+    assert_eq!(none.resolve("m").await, Err(ResolveError::NoProviders));
 }
 
 #[tokio::test]
 async fn the_alias_of_the_host_is_loopback_where_it_does_not_resolve() {
     let fake = Fake::start(list(&["m"])).await;
     let url = format!("http://host.docker.internal:{}/v1", fake.address.port());
-    let alias = upstream("up", UpstreamKind::OpenaiCompatible, url);
-    let upstreams = Upstreams::new(vec![alias], Duration::from_secs(5)).unwrap();
-    assert_eq!(upstreams.resolve("m").await.unwrap().to_string(), "up/m");
+    let alias = provider("up", ProviderKind::OpenaiCompatible, url);
+    let registry = of(vec![alias]);
+    assert_eq!(registry.resolve("m").await.unwrap().to_string(), "up/m");
 }

@@ -4,10 +4,10 @@ use crate::{
     fake::{sse_answer, stream_of},
     world::{World, chat_body, command_agent, connect, eventually, nobody, request, running_task},
 };
-use gateway::{Config, Gateway, Upstreams};
+use gateway::{Config, Gateway, Registry};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
 async fn a_path_longer_than_an_address_works_and_only_its_folder_is_open() {
@@ -31,7 +31,7 @@ async fn a_socket_is_an_identity() {
     };
     assert_eq!(ask(chat_body(&[]).to_string()).await, StatusCode::FORBIDDEN, "the model of the first task");
     assert_eq!(ask(chat_body(&[("model", "up/other".into())]).to_string()).await, StatusCode::OK);
-    assert_eq!(w.store.call_list(other, None).await.unwrap().len(), 2);
+    assert_eq!(w.store.call_list(&other.into()).await.unwrap().len(), 2);
     assert!(w.calls().await.is_empty());
 }
 
@@ -43,7 +43,8 @@ async fn a_restarted_server_binds_the_same_socket_again() {
     assert!(w.gateway.open(w.task).await.is_err());
     assert!(w.socket.exists(), "the socket stays for the next server");
     let config = Config::new(w.dir.path().join("run"));
-    let next = Gateway::new(config, w.store.clone(), Upstreams::new(Vec::new(), Duration::from_secs(1)).unwrap());
+    let registry = Registry::new(Vec::new(), Vec::new(), &config).unwrap();
+    let next = Gateway::new(config, w.store.clone(), registry);
     assert_eq!(next.open(w.task).await.unwrap().path, w.socket);
     assert_eq!(w.ask("GET", "/healthz", "").await.0, StatusCode::OK);
     assert_eq!(next.open_tasks().await, [w.task]);
@@ -68,15 +69,20 @@ async fn closing_ends_the_connections() {
 async fn nothing_but_the_fixed_routes_is_there() {
     let w = World::new(nobody).await;
     for path in
-        ["/", "/api/tasks", "/api/openapi.json", "/docs", "/v1", "/v1/completions", "/mcp/", "/MCP", "/v1/models/x"]
+        ["/", "/api/tasks", "/api/openapi.json", "/docs", "/v1", "/v1/completions", "/mcp/", "/MCP", "/v1/models/"]
     {
         for method in ["GET", "POST", "DELETE"] {
             assert_eq!(w.ask(method, path, "").await.0, StatusCode::NOT_FOUND, "{method} {path}");
         }
     }
-    for (method, path) in
-        [("GET", "/v1/chat/completions"), ("POST", "/v1/models"), ("GET", "/tf/events"), ("PUT", "/mcp")]
-    {
+    for (method, path) in [
+        ("GET", "/v1/chat/completions"),
+        ("POST", "/v1/models"),
+        ("DELETE", "/v1/models/x"),
+        ("GET", "/v1/messages"),
+        ("GET", "/tf/events"),
+        ("PUT", "/mcp"),
+    ] {
         assert_eq!(w.ask(method, path, "").await.0, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
     }
 }

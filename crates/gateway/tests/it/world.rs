@@ -10,7 +10,7 @@ use domain::{
     task::{Agent, Limits},
 };
 use futures::FutureExt;
-use gateway::{Config, Gateway, Secret, UpstreamConfig, UpstreamKind, Upstreams};
+use gateway::{Config, Gateway, ProviderConfig, ProviderKind, Registry, Secret};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -39,8 +39,8 @@ pub(crate) struct World {
     pub(crate) socket: PathBuf,
 }
 
-pub(crate) fn upstream(name: &str, kind: UpstreamKind, base_url: String) -> UpstreamConfig {
-    UpstreamConfig { name: name.into(), kind, base_url, api_key: Some(Secret::new(KEY)), headers: Vec::new() }
+pub(crate) fn provider(name: &str, kind: ProviderKind, base_url: String) -> ProviderConfig {
+    ProviderConfig::new(name, kind, base_url).key(Secret::new(KEY))
 }
 
 pub(crate) fn command_agent() -> Agent {
@@ -62,10 +62,12 @@ impl World {
         let store = Store::open(dir.path()).await.unwrap();
         let fake = Fake::start(answer).await;
         let mut config = Config::new(dir.path().join("run"));
+        // Retries have tests of their own.
+        config.retry.attempts = 1;
         tweak(&mut config);
-        let configs = vec![upstream("up", UpstreamKind::OpenaiCompatible, fake.url())];
-        let upstreams = Upstreams::new(configs, config.connect_timeout).unwrap();
-        let gateway = Gateway::new(config, store.clone(), upstreams);
+        let configs = vec![provider("up", ProviderKind::OpenaiCompatible, fake.url())];
+        let registry = Registry::new(configs, Vec::new(), &config).unwrap();
+        let gateway = Gateway::new(config, store.clone(), registry);
         let (task, run) = running_task(&store, agent, "up/m").await;
         let socket = gateway.open(task).await.unwrap().path;
         Self { dir, store, gateway, fake, task, run, socket }
@@ -110,7 +112,7 @@ impl World {
     }
 
     pub(crate) async fn calls(&self) -> Vec<Call> {
-        self.store.call_list(self.task, None).await.unwrap()
+        self.store.call_list(&self.task.into()).await.unwrap()
     }
 
     /// Waits until the newest call has this status.
@@ -138,6 +140,7 @@ pub(crate) async fn running_task(store: &Store, agent: Agent, model: &str) -> (T
         agent,
         limits: Limits::default(),
         max_iterations: 5,
+        budget: None,
         files: Vec::new(),
     };
     let made = store.write(Durability::Process, move |tx| {

@@ -57,6 +57,11 @@ fn licences_are_read_from_metadata() {
         Some("BSD License")
     );
     assert_eq!(licence("Name: x\n\nLicense: not this"), None);
+    // A whole text in the field is no name.
+    let text = "License: ====\n         The Kiwi licensing terms\n        ====\n        \n        Copyright\n";
+    assert_eq!(licence(text).as_deref(), Some("The Kiwi licensing terms"));
+    let classified = format!("{text}Classifier: License :: OSI Approved :: BSD License\n");
+    assert_eq!(licence(&classified).as_deref(), Some("BSD License"));
 }
 
 #[test]

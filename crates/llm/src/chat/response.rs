@@ -1,9 +1,8 @@
 //! Reading answers, whole or streamed.
 
-use crate::{Answer, Delta, Usage, sse};
+use super::wire::{Chunk, WireDelta, text_of, text_or_json};
+use crate::{Answer, Delta, sse};
 use serde::Deserialize;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
 
 /// The data that ends a stream.
 const DONE: &[u8] = b"[DONE]";
@@ -71,8 +70,7 @@ fn read_chunk(data: &[u8], answer: &mut Answer) {
         }
     }
     if let Some(u) = chunk.usage {
-        let cached = u.prompt_tokens_details.and_then(|d| d.cached_tokens);
-        answer.add(Delta::Usage(Usage { prompt: u.prompt_tokens, completion: u.completion_tokens, cached }));
+        answer.add(Delta::Usage(u.counts()));
     }
 }
 
@@ -81,33 +79,22 @@ fn read_delta(delta: WireDelta<'_>, choice: u32, answer: &mut Answer) {
         if let Some(text) = text_of(delta.content) {
             answer.add(Delta::Text(&text));
         }
+        if let Some(text) = text_of(delta.refusal) {
+            answer.add(Delta::Refusal(&text));
+        }
         for text in [text_of(delta.reasoning_content), text_of(delta.reasoning)].into_iter().flatten() {
             answer.add(Delta::Reasoning(&text));
         }
     }
     for call in delta.tool_calls.unwrap_or_default() {
         let function = call.function.unwrap_or_default();
-        let arguments = text_or_json(function.arguments);
+        let custom = call.custom.unwrap_or_default();
         answer.add(Delta::ToolCall {
             slot: call.index.map(|i| (choice, i)),
             id: call.id.as_deref(),
-            name: function.name.as_deref(),
-            arguments: &arguments,
+            name: function.name.or(custom.name).as_deref(),
+            arguments: &text_or_json(function.arguments.or(custom.input)),
         });
-    }
-}
-
-/// A text field that upstreams also send as null or as parts; anything but a text is left to the recorded body.
-fn text_of(value: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str(value?.get()).ok()
-}
-
-/// Arguments are a text that holds JSON; some upstreams send the JSON itself.
-fn text_or_json(value: Option<&RawValue>) -> Cow<'_, str> {
-    let Some(raw) = value.map(RawValue::get).filter(|r| *r != "null") else { return Cow::Borrowed("") };
-    match serde_json::from_str::<String>(raw) {
-        Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Borrowed(raw),
     }
 }
 
@@ -121,62 +108,4 @@ fn error_message(raw: &str) -> String {
         .or_else(|_| serde_json::from_str::<String>(raw))
         .unwrap_or_else(|_| raw.to_owned());
     text.chars().take(MAX_ERROR_CHARS).collect()
-}
-
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow)]
-    choices: Option<Vec<Choice<'a>>>,
-    usage: Option<WireUsage>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    index: Option<u32>,
-    #[serde(borrow)]
-    delta: Option<WireDelta<'a>>,
-    #[serde(borrow)]
-    message: Option<WireDelta<'a>>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WireDelta<'a> {
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    reasoning_content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    reasoning: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tool_calls: Option<Vec<WireToolCall<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct WireToolCall<'a> {
-    index: Option<u32>,
-    id: Option<String>,
-    #[serde(borrow)]
-    function: Option<WireFunction<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-struct WireFunction<'a> {
-    name: Option<String>,
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct WireUsage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<PromptDetails>,
-}
-
-#[derive(Deserialize)]
-struct PromptDetails {
-    cached_tokens: Option<u64>,
 }

@@ -38,7 +38,7 @@ fn a_stream_is_added_up() {
     let a = read(&[STREAM.as_bytes()]);
     assert_eq!((a.text.as_str(), a.reasoning.as_str()), ("Grüße, 東京 🚀!", "hm"));
     assert_eq!(a.tool_calls, [call("a", "exec", "{\"c\":1}"), call("b", "read", "{}")]);
-    assert_eq!(a.usage, Usage { prompt: Some(25), completion: Some(7), cached: Some(8) });
+    assert_eq!(a.usage, Usage { prompt: Some(25), completion: Some(7), cached: Some(8), ..Usage::default() });
     assert_eq!(a.finish_reason.as_deref(), Some("tool_calls"));
     assert!(a.done && a.is_complete() && a.error.is_none() && a.malformed == 0);
 }
@@ -128,5 +128,5 @@ fn a_whole_answer_is_read() {
     );
     assert_eq!((a.text.as_str(), a.finish_reason.as_deref()), ("hi", Some("stop")));
     assert_eq!(a.tool_calls, [call("a", "exec", "{\"x\":1}"), call("b", "exec", "{}")]);
-    assert_eq!(a.usage, Usage { prompt: Some(3), completion: Some(4), cached: None });
+    assert_eq!(a.usage, Usage { prompt: Some(3), completion: Some(4), ..Usage::default() });
 }

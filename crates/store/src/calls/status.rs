@@ -42,7 +42,7 @@ call_status! {
 }
 
 impl CallStatus {
-    pub(super) const fn outcome(self) -> Outcome {
+    pub(crate) const fn outcome(self) -> Outcome {
         match self {
             Self::Done => Outcome::Done,
             Self::Failed | Self::TimedOut | Self::Cut => Outcome::Failed,
@@ -51,7 +51,7 @@ impl CallStatus {
         }
     }
 
-    pub(super) const fn ended_well(self) -> bool {
+    pub(crate) const fn ended_well(self) -> bool {
         matches!(self, Self::Done | Self::Open)
     }
 }

@@ -1,6 +1,8 @@
 //! The store on a real SQLite file.
 #![cfg(test)]
 
+mod calls;
+mod keys;
 mod requests;
 mod tasks;
 mod writes;
@@ -36,6 +38,7 @@ pub(crate) fn new_task() -> NewTask {
         agent: Agent::Openclaw,
         limits: Limits::default(),
         max_iterations: 5,
+        budget: None,
         files: vec![("sales.csv".into(), "ab".into(), b"a,b\n1,2\n".to_vec())],
     }
 }

@@ -28,6 +28,9 @@ pub(super) enum Approvals {
         /// Only this task's.
         #[arg(long)]
         task: Option<String>,
+        /// How many, at the most.
+        #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
     },
     /// Show a request with exactly what an approval would grant.
     Show {
@@ -83,7 +86,7 @@ pub(super) struct Shown {
 
 pub(super) async fn run(c: &Context, command: Approvals) -> Outcome {
     match command {
-        Approvals::List { status, task } => list(c, &status, task.as_deref()).await,
+        Approvals::List { status, task, limit } => list(c, &status, task.as_deref(), limit).await,
         Approvals::Show { request, full } => show(c, &request, full).await,
         Approvals::Approve(Shown { request, digest }) => decide(c, &request, digest, Verb::Approve, None).await,
         Approvals::Deny { request, reason, digest } => decide(c, &request, digest, Verb::Deny, Some(reason)).await,
@@ -94,21 +97,35 @@ pub(super) async fn run(c: &Context, command: Approvals) -> Outcome {
     }
 }
 
-async fn list(c: &Context, status: &str, task: Option<&str>) -> Outcome {
+async fn list(c: &Context, status: &str, task: Option<&str>, limit: u32) -> Outcome {
+    let client = c.client()?;
     let mut query = "/api/capabilities/requests?".to_owned();
     if status != "all" {
         query.push_str(&format!("status={}&", encode_value(status)));
     }
     if let Some(task) = task {
-        query.push_str(&format!("task={}", encode_value(task)));
+        query.push_str(&format!("task={}&", encode_value(task)));
     }
-    let page: Page<Request> = c.client()?.get(query.trim_end_matches(['&', '?'])).await?;
+    let mut page: Page<Request> = Page { items: Vec::new(), next_cursor: None };
+    while page.items.len() < limit as usize {
+        let size = (limit - page.items.len() as u32).min(api::MAX_PAGE);
+        let cursor = page.next_cursor.as_deref().map(|c| format!("&cursor={}", encode_value(c))).unwrap_or_default();
+        let next: Page<Request> = client.get(&format!("{query}limit={size}{cursor}")).await?;
+        page.items.extend(next.items);
+        page.next_cursor = next.next_cursor;
+        if page.next_cursor.is_none() {
+            break;
+        }
+    }
     if c.out.json {
         c.out.document(&page)?;
     } else if page.items.is_empty() {
         c.out.line(if status == "pending" { "nothing waits for a decision" } else { "no requests" });
     } else {
         request::list(c.out, &page.items, jiff::Timestamp::now());
+        if page.next_cursor.is_some() {
+            eprintln!("there are more; see them with -n");
+        }
     }
     Ok(Exit::Ok)
 }

@@ -8,6 +8,8 @@ use crate::{
 use api::wire::{Request, RequestAsk, RequestDetail, Review, Verb};
 use std::io::{BufRead, IsTerminal, Write};
 
+/// What `--approve-all` says to budgets: who gives a limit and walks away wants it kept.
+const NOT_BY_ALL: &str = "the budget was set as a limit, and --approve-all does not raise it";
 /// What `--approve-all` says to questions, which cannot be approved.
 const NOBODY_HERE: &str = "nobody is there to answer questions; decide by yourself and say what you assumed";
 
@@ -69,8 +71,10 @@ pub(super) async fn settle(c: &Context, client: &Client, id: &str, manner: &Mann
         c.out.line(&format!("\n{}\n", request::show(c.out, &detail, jiff::Timestamp::now(), false)));
     }
     let question = matches!(detail.request.ask, RequestAsk::Question { .. });
+    let budget = matches!(detail.request.ask, RequestAsk::Budget { .. });
     let decided = match manner {
         Manner::ApproveAll if question => Some((Verb::Answer, Some(NOBODY_HERE.to_owned()))),
+        Manner::ApproveAll if budget => Some((Verb::Deny, Some(NOT_BY_ALL.to_owned()))),
         Manner::ApproveAll => Some((Verb::Approve, None)),
         Manner::DenyAll(reason) => Some((Verb::Deny, Some(reason.clone()))),
         Manner::Ask => ask(c, &detail, question).await?,
@@ -102,10 +106,11 @@ fn elsewhere(id: &str, digest: &str, question: bool) -> String {
 }
 
 async fn ask(c: &Context, detail: &RequestDetail, question: bool) -> Outcome<Option<(Verb, Option<String>)>> {
-    let keys = if question {
-        "[a]nswer  [n] deny  [d]etails  [l]ater"
-    } else {
-        "[a]pprove  [n] deny  [s]uggest  [d]etails  [l]ater"
+    let packages = matches!(detail.request.ask, RequestAsk::Packages { .. });
+    let keys = match &detail.request.ask {
+        RequestAsk::Question { .. } => "[a]nswer  [n] deny  [d]etails  [l]ater",
+        RequestAsk::Packages { .. } => "[a]pprove  [n] deny  [s]uggest  [d]etails  [l]ater",
+        RequestAsk::Budget { .. } => "[a]pprove  [n] deny  [d]etails  [l]ater",
     };
     loop {
         let key = read_line(&format!("{} > ", c.out.paint(Style::Bold, keys))).await?;
@@ -118,7 +123,7 @@ async fn ask(c: &Context, detail: &RequestDetail, question: bool) -> Outcome<Opt
             Some("a" | "approve" | "y") if !question => return Ok(Some((Verb::Approve, None))),
             Some("a" | "answer") => (Verb::Answer, "answer > "),
             Some("n" | "deny") => (Verb::Deny, "reason, told to the agent > "),
-            Some("s" | "suggest") if !question => (Verb::Suggest, "what to do instead, told to the agent > "),
+            Some("s" | "suggest") if packages => (Verb::Suggest, "what to do instead, told to the agent > "),
             Some(_) => continue,
         };
         match read_line(prompt).await? {

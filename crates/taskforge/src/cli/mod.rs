@@ -8,8 +8,14 @@ mod decide;
 mod doctor;
 mod exit;
 mod files;
+mod gateway;
+mod greet;
 mod image;
+mod key;
+mod llm;
+mod provider;
 mod run;
+mod served;
 mod server;
 mod task;
 mod token;
@@ -41,6 +47,17 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+impl Cli {
+    /// Whether this process becomes the server, or starts it.
+    pub(crate) const fn starts_server(&self) -> bool {
+        match &self.command {
+            Command::Up(_) | Command::Restart(_) => true,
+            Command::Gateway(args) => args.starts(),
+            _ => false,
+        }
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
@@ -56,8 +73,14 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The data directory.
+    /// The data directory, as an absolute path: the Engine mounts folders of it, and the server may be found from
+    /// elsewhere.
     pub(crate) fn data_dir(&self) -> PathBuf {
+        let dir = self.named_data_dir();
+        std::path::absolute(&dir).unwrap_or(dir)
+    }
+
+    fn named_data_dir(&self) -> PathBuf {
         if let Some(dir) = &self.data_dir {
             return dir.clone();
         }
@@ -106,6 +129,17 @@ enum Command {
     /// Tokens: who may use the API, and under which name.
     #[command(subcommand)]
     Token(token::Token),
+    /// The model gateway by itself: every provider in every format, each call on the record. Needs no Docker.
+    Gateway(gateway::Gateway),
+    /// Keys of callers: people and tools that use the gateway.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Providers of models.
+    #[command(subcommand)]
+    Provider(provider::Provider),
+    /// Model calls: make one, look at those that were made.
+    #[command(subcommand)]
+    Llm(llm::Llm),
     /// Look for what is wrong, and say what to do.
     Doctor,
     /// Print a completion script for a shell.
@@ -168,12 +202,29 @@ async fn dispatch(c: &Context, command: Command) -> Outcome {
         Command::Audit(command) => audit_log::run(c, command).await,
         Command::Image(command) => image::run(c, command).await,
         Command::Token(command) => token::run(c, command).await,
+        Command::Gateway(args) => gateway::run(c, args).await,
+        Command::Key(command) => key::run(c, command).await,
+        Command::Provider(command) => provider::run(c, command).await,
+        Command::Llm(command) => llm::run(c, command).await,
         Command::Doctor => doctor::run(c).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "taskforge", &mut script);
             c.out.line(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Ok)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_directory_is_absolute_however_it_is_named() {
+        for args in [&["taskforge", "ps"][..], &["taskforge", "--data-dir", "here/it/is", "ps"]] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert!(cli.global.data_dir().is_absolute(), "{args:?}: {:?}", cli.global.data_dir());
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Commands that run and keep the server itself.
 
-use super::{Context, Exit, Failure, Outcome, decide, doctor};
+use super::{Context, Exit, Failure, Outcome, decide, doctor, greet};
 use crate::{
-    client::{Client, Events},
+    client::Events,
     output::{self, event},
+    server::{local::Local, lock::Mode},
 };
-use api::wire::{Health, Page, SignInCode, Task};
+use api::wire::{Health, Page, Task};
 use clap::Args;
 use futures::future::BoxFuture;
 use rustix::{
@@ -33,6 +34,10 @@ pub(crate) type Work<A> = Box<dyn Fn(A) -> BoxFuture<'static, anyhow::Result<()>
 pub(crate) struct Hooks {
     /// Runs the server on a data directory and an address until it is told to stop.
     pub(crate) up: Work<(PathBuf, String)>,
+    /// Runs the gateway by itself: data directory, address, configuration file.
+    pub(crate) gateway: Work<(PathBuf, String, Option<PathBuf>)>,
+    /// Serves a data directory on which nothing runs, for one command.
+    pub(crate) local: Box<dyn Fn(PathBuf) -> BoxFuture<'static, anyhow::Result<Local>> + Send + Sync>,
     /// Removes all that the installation owns.
     pub(crate) clean: Work<PathBuf>,
     /// Writes a consistent copy of a data directory to a file.
@@ -101,14 +106,21 @@ pub(super) struct Archive {
 struct Announcement {
     address: SocketAddr,
     pid: i32,
+    #[serde(default)]
+    mode: Mode,
 }
 
 fn announced(dir: &Path) -> Option<Announcement> {
     serde_json::from_slice(&std::fs::read(dir.join("server.json")).ok()?).ok()
 }
 
+/// Whether a gateway by itself runs, or ran last, on the data directory.
+pub(super) fn is_gateway(dir: &Path) -> bool {
+    announced(dir).is_some_and(|s| s.mode == Mode::Gateway)
+}
+
 /// Whether a server lives: it holds the lock. A process number alone could be another program's by now.
-fn is_running(dir: &Path) -> bool {
+pub(super) fn is_running(dir: &Path) -> bool {
     let Ok(file) = OpenOptions::new().write(true).open(dir.join("lock")) else { return false };
     flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
@@ -148,7 +160,7 @@ async fn detached(c: &Context, dir: &Path, listen: &str) -> Outcome {
         }
         tokio::time::sleep(PAUSE).await;
     };
-    greet(c, &server).await
+    greet::greet(c, server.address, server.pid).await
 }
 
 fn spawn(dir: &Path, listen: &str, log: &Path) -> Outcome<Child> {
@@ -158,23 +170,6 @@ fn spawn(dir: &Path, listen: &str, log: &Path) -> Outcome<Child> {
     // Its own process group: a Ctrl-C at this terminal is not for the server.
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
     Ok(command.spawn()?)
-}
-
-async fn greet(c: &Context, server: &Announcement) -> Outcome {
-    let base = format!("http://{}", server.address);
-    let global = super::Global { server: Some(base.clone()), ..c.global.clone() };
-    let code: SignInCode = Client::find(&global)?.post("/api/sign-in/codes").await?;
-    if c.out.json {
-        let link = format!("{base}{}#{}", code.path, code.code);
-        c.out.document(&serde_json::json!({"address": server.address, "pid": server.pid, "sign_in": link}))?;
-        return Ok(Exit::Ok);
-    }
-    c.out.line(&format!("TaskForge listens on {base} (process {})", server.pid));
-    c.out.line(&format!("  sign in   {base}{}#{}   (once, within 10 minutes)", code.path, code.code));
-    c.out.line(&format!("  API docs  {base}/docs"));
-    c.out.line("  look      taskforge doctor");
-    c.out.line("  next      taskforge run \"Say hello in hello.txt\" --model PROVIDER/MODEL");
-    Ok(Exit::Ok)
 }
 
 /// The last error line of a log, or its last line.
@@ -228,7 +223,12 @@ async fn stop(dir: &Path) -> Outcome<bool> {
 
 pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
     let dir = c.global.data_dir();
-    let before = announced(&dir).map(|s| s.address.to_string());
+    let before = announced(&dir);
+    if before.as_ref().is_some_and(|s| s.mode == Mode::Gateway) && is_running(&dir) {
+        return Err(Failure::new(Exit::Conflict, "gateway_runs", "a gateway by itself runs here, in the foreground")
+            .hint("`taskforge gateway reload` reads its configuration again; to restart it, end it and start it as before"));
+    }
+    let before = before.map(|s| s.address.to_string());
     stop(&dir).await?;
     let listen = args.listen.or(before).unwrap_or_else(|| LISTEN.to_owned());
     detached(c, &dir, &listen).await
@@ -237,6 +237,9 @@ pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
 pub(super) async fn ps(c: &Context) -> Outcome {
     let client = c.client()?;
     let health: Health = client.get("/api/system/health").await?;
+    if is_gateway(&c.global.data_dir()) {
+        return gateway_ps(c, client.base(), health.ok);
+    }
     let mut going: Vec<Task> = Vec::new();
     for status in ["starting", "running", "waiting", "building", "paused"] {
         let mut cursor = String::new();
@@ -263,6 +266,16 @@ pub(super) async fn ps(c: &Context) -> Outcome {
         c.out.line("no task goes on");
     } else {
         output::task::list(c.out, &going, jiff::Timestamp::now());
+    }
+    Ok(Exit::Ok)
+}
+
+/// A gateway by itself has no tasks.
+fn gateway_ps(c: &Context, base: &str, ok: bool) -> Outcome {
+    if c.out.json {
+        c.out.document(&serde_json::json!({"gateway": base, "ok": ok}))?;
+    } else {
+        c.out.line(&format!("gateway  {base}  {}", if ok { "ok" } else { "needs a look: taskforge health" }));
     }
     Ok(Exit::Ok)
 }

@@ -41,7 +41,7 @@ pub(super) enum Task {
         #[arg(long)]
         text: Option<String>,
         /// How many, at the most.
-        #[arg(long, short = 'n', default_value_t = 50)]
+        #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Show a task with its runs.
@@ -123,6 +123,10 @@ pub(super) struct NewArgs {
     /// Agent processes per run, at the most.
     #[arg(long, value_name = "N")]
     max_iterations: Option<u32>,
+    /// How much it may use of models, such as `5 USD`, `200 calls, 2000000 tokens` or `1 USD/day`; then it waits, and
+    /// asks for more.
+    #[arg(long, value_name = "BUDGET")]
+    budget: Option<domain::budget::Budget>,
     /// Memory of the sandbox in MiB.
     #[arg(long, value_name = "MIB")]
     memory: Option<u64>,
@@ -150,6 +154,7 @@ impl NewArgs {
             command: self.command.as_ref().map(|c| c.split_whitespace().map(str::to_owned).collect()),
             limits,
             max_iterations: self.max_iterations,
+            budget: self.budget.map(Into::into),
             files: self.files.iter().map(|f| upload(f)).collect::<Outcome<_>>()?,
         };
         let mut key = [0; 16];

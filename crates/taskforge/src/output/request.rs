@@ -3,7 +3,10 @@
 
 use super::{Out, Style, age, agent_block, short, size};
 use api::wire::{Artefact, Candidate, Request, RequestAsk, RequestDetail};
-use domain::text::visible_line;
+use domain::{
+    budget::{Amounts as Used, Budget as Limit},
+    text::visible_line,
+};
 
 /// Rows of a listing.
 pub(crate) fn list(out: Out, requests: &[Request], now: jiff::Timestamp) {
@@ -27,6 +30,9 @@ pub(crate) fn summary(ask: &RequestAsk) -> String {
             .collect::<Vec<_>>()
             .join(", "),
         RequestAsk::Question { question, .. } => question.clone(),
+        RequestAsk::Budget { budget, granted, .. } => {
+            return format!("budget: {} instead of {}", Limit::from(*granted), Limit::from(*budget));
+        }
     };
     super::agent_line(&text, MAX).trim_start_matches("agent: ").to_owned()
 }
@@ -44,7 +50,7 @@ pub(crate) fn show(out: Out, detail: &RequestDetail, now: jiff::Timestamp, full:
             age(now, &r.created_at)
         ),
     ];
-    if r.provenance.by != "model" {
+    if r.provenance.by == "program" {
         lines.push(out.paint(Style::Warn, "              no model output asks for it"));
     }
     match &r.ask {
@@ -58,6 +64,14 @@ pub(crate) fn show(out: Out, detail: &RequestDetail, now: jiff::Timestamp, full:
             lines.extend(
                 options.iter().enumerate().map(|(n, o)| format!("    {}. {}", n + 1, super::agent_line(o, 200))),
             );
+        }
+        RequestAsk::Budget { budget, used, need, granted, policy_version } => {
+            lines.push(format!("  budget      {} (policy version {policy_version})", Limit::from(*budget)));
+            lines.push(format!("  used        {}", Used::from(*used)));
+            lines.push(format!("  next call   needs up to {}", Used::from(*need)));
+            lines
+                .push(out.paint(Style::Bold, &format!("  approve     raises the budget to {}", Limit::from(*granted))));
+            lines.push("  deny        ends the run: without a budget the agent cannot call a model".to_owned());
         }
     }
     if !r.reason.trim().is_empty() {

@@ -7,22 +7,33 @@
 //! them) → last seal.
 
 pub(crate) mod control;
+mod core;
 mod health;
+pub(crate) mod local;
 pub(crate) mod lock;
+mod providers;
 mod recovery;
+mod registry;
 mod services;
+pub(crate) mod standalone;
 mod supervisor;
+mod traces;
 mod upkeep;
 
 use crate::config::Config;
 use anyhow::{Context, Result};
-use domain::event::{Event, EventKind};
-use futures::FutureExt;
+use core::Core;
 use image::Images;
 use sandbox::{Docker, Sandboxes};
-use serde_json::json;
-use std::{fs, io::IsTerminal, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
-use store::{Durability, Store};
+use std::{
+    fs,
+    io::IsTerminal,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use store::Store;
 use tokio::{net::TcpListener, signal::unix};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use workflow::{activities, dispatch, engine};
@@ -33,6 +44,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Everything that runs.
 pub(crate) struct Parts {
     pub(crate) config: Config,
+    pub(crate) core: Core,
     pub(crate) store: Store,
     pub(crate) docker: Docker,
     pub(crate) services: activities::Shared,
@@ -55,51 +67,67 @@ pub(crate) async fn up(config: Config) -> Result<()> {
     tracker.spawn(dispatch::dispatch(parts.store.clone(), parts.engine.clone(), stop.clone()));
     tracker.spawn(upkeep::seal_often(parts.store.clone(), stop.clone()));
     tracker.spawn(upkeep::tidy(Arc::clone(&parts), stop.clone()));
+    parts.core.spawn_upkeep(&tracker, &stop)?;
     api::first_token(&parts.store, &parts.config.data_dir.join("token"))
         .await
         .context("the first token could not be made")?;
-    let app = api::Api::new(parts.store.clone(), services::services(&parts), api_config(&parts.config), stop.clone());
+    let services = services::services(&parts, &stop);
+    // Not waited for: a task that is started meanwhile waits for it, with its progress.
+    let base_image = services.images.as_ref().map(|i| (i.bootstrap)(()));
+    tracker.spawn(async move {
+        let Some(base_image) = base_image else { return };
+        if let Err(e) = base_image.await {
+            tracing::warn!(error = %e, hint = e.hint, "the base image could not be looked for");
+        }
+    });
+    let app = api::Api::new(parts.store.clone(), services, api_config(&parts.config), stop.clone());
     let address = listener.local_addr()?;
-    lock::announce(&parts.config.data_dir, address)?;
+    lock::announce(&parts.config.data_dir, address, lock::Mode::Server)?;
     // A code is a secret: it is for a person's eyes, not for a log file.
     if std::io::stdout().is_terminal() {
         let (code, _) =
             api::sign_in_code(&parts.store, api::FIRST_TOKEN).await.context("no sign-in code could be made")?;
         greet(address, &code);
     }
-    let serve = api::serve(listener, app, stop.clone());
-    let signals = stop.clone();
-    let waiter = tokio::spawn(async move {
-        told_to_stop().await;
-        signals.cancel();
-    });
-    let served = tokio::select! {
-        r = serve => r.context("the API failed"),
-        () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_GRACE).await } => Ok(()),
-    };
-    waiter.abort();
-    stop.cancel();
+    let served = serve(listener, app, stop.clone(), &parts.core).await;
     take_down(&parts, tracker).await;
     drop(lock);
     served
 }
 
+/// Serves until a signal; SIGHUP reads the configuration again.
+async fn serve(listener: TcpListener, app: api::Api, stop: CancellationToken, core: &Core) -> Result<()> {
+    let signals = stop.clone();
+    let waiter = tokio::spawn(async move {
+        told_to_stop().await;
+        signals.cancel();
+    });
+    let reloader = tokio::spawn(core::reload_on_hangup(core.clone()));
+    let served = tokio::select! {
+        r = api::serve(listener, app, stop.clone()) => r.context("the API failed"),
+        () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_GRACE).await } => Ok(()),
+    };
+    waiter.abort();
+    reloader.abort();
+    stop.cancel();
+    served
+}
+
+/// Makes a folder that only its owner can enter. One that somebody else could enter (a script made it before) is closed.
 fn make_private(dir: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot make {}", dir.display()))
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    let mode = fs::metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("others can enter {}, and it cannot be closed to them", dir.display()))?;
+    }
+    Ok(())
 }
 
 async fn assemble(config: Config) -> Result<Parts> {
     let dir = config.data_dir.clone();
-    let store = Store::open(&dir).await.context("the store cannot be opened")?;
-    make_private(&dir.join("keys"))?;
-    let key = audit::LogKey::open_or_create(&dir.join("keys/log.key"))?;
-    let origin = format!("taskforge/{}", store.installation());
-    let log = audit::Log::open(store.log_dir(), key, &origin).context("the audit log cannot be opened")?;
-    store.log_attach(log).await?;
+    let store = core::open_store(&dir).await?;
     recovery::recover(&store).await?;
     let docker = Docker::connect(config.docker_host.as_deref(), store.installation())?;
     let sandboxes = Sandboxes::new(docker.clone(), &dir);
@@ -109,24 +137,21 @@ async fn assemble(config: Config) -> Result<Parts> {
     if let Err(e) = images.reap().await {
         tracing::warn!(error = %e, "resolvers that a crash left behind could not be removed");
     }
-    let mut gateway_config = gateway::Config::new(dir.join("run"));
-    gateway_config.call_durability = config.call_durability;
-    gateway_config.request_ttl = config.request_ttl;
-    let upstreams = gateway::Upstreams::new(config.upstreams.clone(), gateway_config.connect_timeout)?;
-    let gateway = gateway::Gateway::new(gateway_config, store.clone(), upstreams);
+    let core = Core::open(store.clone(), &dir, config.gateway.clone(), Some(config.request_ttl)).await?;
+    let gateway = core.gateway.clone();
     let services = Arc::new(activities::Services { store: store.clone(), sandboxes, images, gateway, supervisor });
     let options = engine::Options { long_slots: config.max_agents, ..engine::Options::default() };
     let engine = engine::Engine::open(&dir.join("engine.db"), dispatch::registry(&services), options).await?;
-    let started = Event::point(
-        EventKind::ServerStarted,
-        json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()}),
-    );
-    store.write(Durability::Power, move |tx| tx.leaf(started).boxed()).await?;
-    Ok(Parts { config, store, docker, services, engine, tracker: TaskTracker::new() })
+    core.started("server").await?;
+    Ok(Parts { config, core, store, docker, services, engine, tracker: TaskTracker::new() })
 }
 
 fn api_config(config: &Config) -> api::ApiConfig {
-    api::ApiConfig { allowed_hosts: config.allowed_hosts.clone(), ..api::ApiConfig::default() }
+    api::ApiConfig {
+        allowed_hosts: config.allowed_hosts.clone(),
+        metrics_public: config.gateway.metrics_public,
+        ..api::ApiConfig::default()
+    }
 }
 
 fn greet(address: std::net::SocketAddr, code: &str) {
@@ -156,13 +181,6 @@ async fn take_down(parts: &Parts, tracker: TaskTracker) {
     if tokio::time::timeout(SHUTDOWN_GRACE, parts.services.images.shutdown()).await.is_err() {
         tracing::warn!("a build or a resolver was not cleaned up in time; the next start does it");
     }
-    let stopped = Event::point(EventKind::ServerStopped, json!({}));
-    let sealed = async {
-        parts.store.write(Durability::Power, move |tx| tx.leaf(stopped).boxed()).await?;
-        parts.store.seal().await
-    };
-    if let Err(e) = sealed.await {
-        tracing::error!(error = %e, "the log could not be sealed; it will be at the next start");
-    }
+    parts.core.stopped().await;
     lock::withdraw(&parts.config.data_dir);
 }

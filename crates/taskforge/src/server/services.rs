@@ -1,16 +1,18 @@
 //! What the API asks other parts, answered.
 
-use super::{Parts, health};
-use api::{ApiError, Code, Services, ask, wire};
-use domain::event::{Event, EventKind};
+use super::{Parts, core::Core, health, registry};
+use api::{ApiError, Ask, Code, GatewayServices, ImageServices, Services, Who, ask, wire};
+use axum::body::Body;
+use domain::event::{Actor, Event, EventKind};
 use futures::FutureExt;
-use gateway::ResolveError;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 use store::{Durability, Store};
+use tokio_util::sync::CancellationToken;
+use workflow::activities::base_row;
 
 /// How the base image is being made.
 #[derive(Clone, Default)]
@@ -21,49 +23,105 @@ enum Bootstrap {
     Failed(String),
 }
 
-/// The services of the API.
-pub(crate) fn services(parts: &Arc<Parts>) -> Services {
+/// The services of the whole API.
+pub(crate) fn services(parts: &Arc<Parts>, stop: &CancellationToken) -> Services {
+    let stop = stop.clone();
     let p = || Arc::clone(parts);
     let state = Arc::new(Mutex::new(Bootstrap::Idle));
-    let (a, b, c, d, e, f, g, h) = (p(), p(), p(), p(), p(), p(), p(), p());
-    Services {
-        model_resolve: ask(move |name: String| resolve(Arc::clone(&a), name)),
-        models: ask(move |()| models(Arc::clone(&b))),
+    let (health, facts, a, b) = (p(), p(), p(), p());
+    let images = ImageServices {
+        bootstrap: ask(move |()| bootstrap(Arc::clone(&a), Arc::clone(&state), stop.clone())),
+        prune: ask(move |()| prune(Arc::clone(&b))),
+    };
+    let own = Own {
         health: ask(move |()| {
-            let parts = Arc::clone(&c);
+            let parts = Arc::clone(&health);
             async move { Ok(health::checks(&parts).await) }
         }),
         facts: ask(move |()| {
-            let parts = Arc::clone(&d);
+            let parts = Arc::clone(&facts);
             async move { Ok(health::facts(&parts).await) }
         }),
-        audit_verify: ask(move |()| verify(e.store.clone())),
-        audit_checkpoint: ask(move |()| checkpoint(f.store.clone())),
-        image_bootstrap: ask(move |()| bootstrap(Arc::clone(&g), Arc::clone(&state))),
-        image_prune: ask(move |()| prune(Arc::clone(&h))),
+        images: Some(images),
+    };
+    shared(&parts.core, own)
+}
+
+/// What a kind of server answers in its own way.
+pub(crate) struct Own {
+    pub(crate) health: Ask<(), Vec<wire::HealthCheck>>,
+    pub(crate) facts: Ask<(), serde_json::Value>,
+    pub(crate) images: Option<ImageServices>,
+}
+
+/// The services of every kind of server.
+pub(crate) fn shared(core: &Core, own: Own) -> Services {
+    let registry = core.providers.registry().clone();
+    let listed = registry.clone();
+    let (verified, sealed) = (core.store.clone(), core.store.clone());
+    Services {
+        model_resolve: ask(move |name: String| {
+            let registry = registry.clone();
+            async move { registry::resolve(&registry, &name).await }
+        }),
+        models: ask(move |()| {
+            let registry = listed.clone();
+            async move { Ok(registry.models().await.iter().map(ToString::to_string).collect()) }
+        }),
+        health: own.health,
+        facts: own.facts,
+        audit_verify: ask(move |()| verify(verified.clone())),
+        audit_checkpoint: ask(move |()| checkpoint(sealed.clone())),
+        gateway: gateway(core),
+        images: own.images,
     }
 }
 
-async fn resolve(parts: Arc<Parts>, name: String) -> Result<String, ApiError> {
-    let result = parts.services.gateway.upstreams().resolve(&name).await;
-    result.map(|m| m.to_string()).map_err(|e| {
-        let text = e.to_string();
-        match e {
-            ResolveError::Unknown { near, .. } => {
-                ApiError::new(Code::UnknownModel, text).details(json!({"near": near}))
-            }
-            ResolveError::Ambiguous { candidates, .. } => {
-                ApiError::new(Code::AmbiguousModel, text).details(json!({"candidates": candidates}))
-            }
-            ResolveError::NoUpstreams | ResolveError::Unreachable { .. } => {
-                ApiError::new(Code::ProviderUnreachable, text)
-            }
-        }
-    })
-}
-
-async fn models(parts: Arc<Parts>) -> Result<Vec<String>, ApiError> {
-    Ok(parts.services.gateway.upstreams().models().await.iter().map(ToString::to_string).collect())
+fn gateway(core: &Core) -> GatewayServices {
+    let p = || Arc::clone(&core.providers);
+    let (list, save, remove, test, aliases) = (p(), p(), p(), p(), p());
+    let (calls, reload, metrics) = (core.gateway.clone(), core.clone(), core.clone());
+    GatewayServices {
+        call: Arc::new(move |who, request| {
+            let gateway = calls.clone();
+            Box::pin(async move {
+                let (parts, body) = request.into_parts();
+                let token = match who {
+                    Who::Headers => None,
+                    Who::Token(name) => Some(name),
+                };
+                gateway.serve_callers(parts, body, token).await.map(Body::new)
+            })
+        }),
+        providers: ask(move |()| {
+            let providers = Arc::clone(&list);
+            async move { providers.list().await }
+        }),
+        provider_save: ask(move |change| {
+            let providers = Arc::clone(&save);
+            async move { providers.save(change).await }
+        }),
+        provider_remove: ask(move |(name, by): (String, String)| {
+            let providers = Arc::clone(&remove);
+            async move { providers.remove(&name, &by).await }
+        }),
+        provider_test: ask(move |name: String| {
+            let providers = Arc::clone(&test);
+            async move { providers.test(&name).await }
+        }),
+        aliases: ask(move |()| {
+            let all = aliases.aliases();
+            async move { Ok(all) }
+        }),
+        reload: ask(move |by| {
+            let core = reload.clone();
+            async move { core.reload(Actor::Token { name: by }).await }
+        }),
+        metrics: ask(move |()| {
+            let core = metrics.clone();
+            async move { Ok(core.metrics()) }
+        }),
+    }
 }
 
 async fn verify(store: Store) -> Result<wire::VerifyReport, ApiError> {
@@ -88,10 +146,17 @@ async fn checkpoint(store: Store) -> Result<String, ApiError> {
     store.log_newest().await?.ok_or_else(|| ApiError::new(Code::LogUnavailable, "the log has no checkpoint yet"))
 }
 
-async fn bootstrap(parts: Arc<Parts>, state: Arc<Mutex<Bootstrap>>) -> Result<wire::Bootstrap, ApiError> {
+async fn bootstrap(
+    parts: Arc<Parts>,
+    state: Arc<Mutex<Bootstrap>>,
+    stop: CancellationToken,
+) -> Result<wire::Bootstrap, ApiError> {
     let answer = |state: &str, image, detail| wire::Bootstrap { state: state.to_owned(), image, detail };
     let docker = |e: image::ImageError| ApiError::new(Code::DockerUnavailable, e.to_string());
     if let Some(bases) = parts.services.images.bases().await.map_err(docker)? {
+        let row = base_row(&bases.agent);
+        let work = store::work(move |tx| async move { tx.image_upsert(&row).await }.boxed());
+        parts.store.write(Durability::Process, work).await?;
         return Ok(answer("ready", Some(bases.agent.id), bases.agent.tag));
     }
     let now = state.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -106,9 +171,21 @@ async fn bootstrap(parts: Arc<Parts>, state: Arc<Mutex<Bootstrap>>) -> Result<wi
     let work = Arc::clone(&parts);
     parts.tracker.spawn(async move {
         let progress = set.clone();
-        match work.services.images.bootstrap(&move |line: &str| progress(Bootstrap::Running(line.to_owned()))).await {
+        let tell = move |line: &str| {
+            tracing::info!(line, "base image");
+            progress(Bootstrap::Running(line.to_owned()));
+        };
+        let made = tokio::select! {
+            made = work.services.images.bootstrap(&tell) => made,
+            // The next start makes it.
+            () = stop.cancelled() => return,
+        };
+        match made {
             Ok(_) => set(Bootstrap::Idle),
-            Err(e) => set(Bootstrap::Failed(e.to_string())),
+            Err(e) => {
+                tracing::warn!(error = %e, "the base image could not be made; `taskforge image bootstrap` tries again");
+                set(Bootstrap::Failed(e.to_string()));
+            }
         }
     });
     Ok(match now {

@@ -12,7 +12,7 @@ pub use agent::{Abandon, RunAgent, StopAgent};
 pub use build::Build;
 pub use finish::Finish;
 pub use plan::{CancelTask, Expire, PlanNext, Planned, SideFailed};
-pub use prepare::Prepare;
+pub use prepare::{Prepare, base_row};
 pub use resolve::Resolve;
 
 use crate::durable::Fault;

@@ -4,7 +4,7 @@ use super::{Act, RunRef, Shared, image_fault, recorded, sandbox_fault, store_fau
 use crate::durable::{ActCx, Activity, Fault, Lane};
 use domain::event::{Event, EventKind};
 use futures::FutureExt;
-use image::Bases;
+use image::{BaseImage, Bases};
 use serde_json::json;
 use store::{Durability, ImageRow};
 use tokio::sync::mpsc;
@@ -62,10 +62,18 @@ async fn base_image(s: &Shared, run: RunRef) -> Result<String, Fault> {
         }
     };
     let base = bases.agent;
-    let row = ImageRow {
+    let row = base_row(&base);
+    let work = store::work(move |tx| async move { tx.image_upsert(&row).await }.boxed());
+    s.store.write(Durability::Process, work).await.map_err(store_fault)?;
+    Ok(base.id)
+}
+
+/// The record of a base image.
+pub fn base_row(base: &BaseImage) -> ImageRow {
+    ImageRow {
         id: base.id.clone(),
         kind: "base".to_owned(),
-        key: base.definition,
+        key: base.definition.clone(),
         base: None,
         parent: None,
         request: None,
@@ -74,10 +82,7 @@ async fn base_image(s: &Shared, run: RunRef) -> Result<String, Fault> {
         size: base.size_bytes,
         created_at: String::new(),
         used_at: String::new(),
-    };
-    let work = store::work(move |tx| async move { tx.image_upsert(&row).await }.boxed());
-    s.store.write(Durability::Process, work).await.map_err(store_fault)?;
-    Ok(base.id)
+    }
 }
 
 async fn bootstrap(s: &Shared, run: RunRef) -> Result<Bases, Fault> {
