@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use bytes::Bytes;
-use gateway::{Config, Gateway, Secret, UpstreamConfig, UpstreamKind, Upstreams};
+use gateway::{Config, Gateway, ProviderConfig, ProviderKind, Registry, Secret};
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 use store::Durability;
@@ -41,15 +41,10 @@ impl World {
         let place = Place::new().await?;
         let mut config = Config::new(place.dir.path().join("run"));
         config.call_durability = level;
-        let to = UpstreamConfig {
-            name: "up".to_owned(),
-            kind: UpstreamKind::OpenaiCompatible,
-            base_url: format!("http://{}/v1", upstream.address),
-            api_key: Some(Secret::new("sk-bench-7f3a9b2c51")),
-            headers: Vec::new(),
-        };
-        let upstreams = Upstreams::new(vec![to], config.connect_timeout)?;
-        let gateway = Gateway::new(config, place.store.clone(), upstreams);
+        let url = format!("http://{}/v1", upstream.address);
+        let to = ProviderConfig::new("up", ProviderKind::OpenaiCompatible, url).key(Secret::new("sk-bench-7f3a9b2c51"));
+        let registry = Registry::new(vec![to], Vec::new(), &config)?;
+        let gateway = Gateway::new(config, place.store.clone(), registry);
         let (task, _) = place.running_task(&format!("up/{MODEL}")).await?;
         let socket = gateway.open(task).await?.path;
         Ok(Self { place, gateway, socket })

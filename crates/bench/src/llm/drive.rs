@@ -200,7 +200,12 @@ async fn open_loop(
     }
 }
 
-async fn closed_loop(mut connection: Connection, ask: Arc<Ask>, end: Instant, most: Option<u64>) -> Result<Vec<Timing>> {
+async fn closed_loop(
+    mut connection: Connection,
+    ask: Arc<Ask>,
+    end: Instant,
+    most: Option<u64>,
+) -> Result<Vec<Timing>> {
     let mut timings = Vec::new();
     while Instant::now() < end && most.is_none_or(|m| (timings.len() as u64) < m) {
         timings.push(call(&mut connection, &ask, Instant::now()).await?);

@@ -52,7 +52,12 @@ pub(crate) async fn kill(home: &Home, mock: &Mock, rate: u32, after: Duration) -
     let arrived = mock.take_markers();
     let states = states(home)?;
     let ended = |m: &u64| states.get(m).is_some_and(|s| s == "ended");
-    let lost: HashSet<u64> = answered.iter().filter(|m| !ended(m)).chain(arrived.iter().filter(|m| !states.contains_key(m))).copied().collect();
+    let lost: HashSet<u64> = answered
+        .iter()
+        .filter(|m| !ended(m))
+        .chain(arrived.iter().filter(|m| !states.contains_key(m)))
+        .copied()
+        .collect();
     Ok(Kill { answered: answered.len(), lost: lost.len() })
 }
 

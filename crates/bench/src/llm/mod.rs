@@ -209,10 +209,7 @@ fn compare(direct: &Way, way: &Way, place: usize, load: Load) -> Result<Vec<Reco
         Load::Streams => {
             let first = row("stream.first_byte".to_owned(), "ms", &own.first_byte, &base.first_byte);
             let gap = row("stream.gap_p99".to_owned(), "ms", &own.gap, &base.gap);
-            vec![
-                if goals { first.at_most_more(0.4) } else { first },
-                if goals { gap.at_most_more(0.5) } else { gap },
-            ]
+            vec![if goals { first.at_most_more(0.4) } else { first }, if goals { gap.at_most_more(0.5) } else { gap }]
         }
         Load::Pieces => {
             let pieces = row("stream.chunks".to_owned(), "chunks/s", &own.pieces, &base.pieces);
@@ -284,7 +281,8 @@ async fn kills(mock: &Mock) -> Result<Vec<Record>> {
         eprintln!("    {KILLS} kills at {rate}/s: {answered} calls were answered");
         // The worst of all kills counts.
         let worst = lost.spread()[1];
-        let row = Record { spread: Some(lost.spread()), ..Record::new(format!("llm.process.lost.at{rate}"), "calls", worst) };
+        let row =
+            Record { spread: Some(lost.spread()), ..Record::new(format!("llm.process.lost.at{rate}"), "calls", worst) };
         rows.push(row.at_most(0.0));
     }
     Ok(rows)

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -80,11 +80,6 @@ impl Home {
 
     fn said(&self) -> String {
         fs::read_to_string(self.dir.path().join("gateway.log")).unwrap_or_default()
-    }
-
-    /// Where it lies.
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
     }
 }
 
