@@ -1,4 +1,4 @@
-//! What the gateway adds to a model call: each call is recorded before it leaves and before its answer ends.
+//! What a sandbox's socket of the gateway adds to a model call: each call is recorded before it leaves and before its answer ends.
 //!
 //! The same load goes to the upstream itself and through the gateway, in turns. The store seals its log meanwhile as the
 //! server does.
@@ -106,7 +106,7 @@ async fn compare(upstream: &Upstream, name: &str, level: Durability, connections
     drop(world.place);
     let [whole, streamed, closed] = pairs;
     let row = |what: &str, unit, through: &Sample, direct: &Sample| {
-        Record::of(format!("gateway.{name}.c{connections}.{what}"), unit, through).against(direct.median())
+        Record::of(format!("socket.{name}.c{connections}.{what}"), unit, through).against(direct.median())
     };
     let p50 = row("p50", "ms", &whole.through.p50, &whole.direct.p50);
     Ok(vec![

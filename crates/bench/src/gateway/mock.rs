@@ -46,9 +46,14 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// Starts it on a thread of its own.
+    /// Starts it on a free port, on a thread of its own.
     pub(crate) fn start(core: Core) -> Result<Self> {
-        let listener = StdTcpListener::bind("127.0.0.1:0")?;
+        Self::start_at("127.0.0.1:0", core)
+    }
+
+    /// Starts it at an address.
+    pub(crate) fn start_at(address: &str, core: Core) -> Result<Self> {
+        let listener = StdTcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (stop, told) = (CancellationToken::new(), Arc::new(Told::default()));

@@ -10,6 +10,7 @@
 mod drive;
 mod lost;
 mod mock;
+pub(crate) mod peer;
 mod place;
 pub(crate) mod proxy;
 mod subject;
@@ -176,16 +177,17 @@ fn process_translated(mock: &Mock) -> Result<&'static Home> {
 fn start_row(ways: &[Way]) -> Record {
     let gateway = ways.iter().find(|w| w.name == "process").and_then(|w| w.subject.as_ref());
     let took = gateway.map_or(0.0, |s| s.started.as_secs_f64() * 1e3);
-    Record::new("llm.start", "ms", took).at_most(1000.0)
+    Record::new("gateway.start", "ms", took).at_most(1000.0)
 }
 
 fn compare(direct: &Way, way: &Way, place: usize, load: Load) -> Result<Vec<Record>> {
     let (base, own) = (&direct.figures[place], &way.figures[place]);
     let goals = way.name == "process";
     let row = |what: String, unit: &str, value: &Sample, base: &Sample| {
-        Record::of(format!("llm.{}.{what}", way.name), unit, value).against(base.median())
+        Record::of(format!("gateway.{}.{what}", way.name), unit, value).against(base.median())
     };
-    let plain = |what: String, unit: &str, value: &Sample| Record::of(format!("llm.{}.{what}", way.name), unit, value);
+    let plain =
+        |what: String, unit: &str, value: &Sample| Record::of(format!("gateway.{}.{what}", way.name), unit, value);
     Ok(match load {
         Load::Closed(n) => {
             let requests = row(format!("c{n}.requests"), "requests/s", &own.rate, &base.rate);
@@ -237,8 +239,8 @@ async fn memory(mock: &Mock) -> Result<Vec<Record>> {
     run(long, Plan { connections: 1, rate: None, window: MANY_WINDOW, calls: Some(1) }).await?;
     let most = fresh.memory()?.1;
     Ok(vec![
-        Record::new("llm.process.memory.100000_calls", "MB", after).against(settled).at_most_times(1.25),
-        Record::new("llm.process.memory.10_mb_stream", "MB", most).against(small).at_most_more(20.0),
+        Record::new("gateway.process.memory.100000_calls", "MB", after).against(settled).at_most_times(1.25),
+        Record::new("gateway.process.memory.10_mb_stream", "MB", most).against(small).at_most_more(20.0),
     ])
 }
 
@@ -262,7 +264,7 @@ async fn aborts(mock: &Mock) -> Result<Record> {
         }
         took.push_ms(left.elapsed());
     }
-    Ok(Record::of("llm.process.abort", "ms", &took).at_most(50.0))
+    Ok(Record::of("gateway.process.abort", "ms", &took).at_most(50.0))
 }
 
 /// Calls that are lost when the gateway is killed.
@@ -281,8 +283,10 @@ async fn kills(mock: &Mock) -> Result<Vec<Record>> {
         eprintln!("    {KILLS} kills at {rate}/s: {answered} calls were answered");
         // The worst of all kills counts.
         let worst = lost.spread()[1];
-        let row =
-            Record { spread: Some(lost.spread()), ..Record::new(format!("llm.process.lost.at{rate}"), "calls", worst) };
+        let row = Record {
+            spread: Some(lost.spread()),
+            ..Record::new(format!("gateway.process.lost.at{rate}"), "calls", worst)
+        };
         rows.push(row.at_most(0.0));
     }
     Ok(rows)

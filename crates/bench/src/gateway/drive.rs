@@ -36,6 +36,8 @@ pub(crate) struct Ask {
     pub(crate) key: String,
     pub(crate) path: &'static str,
     pub(crate) body: Bytes,
+    /// Headers that this target wants besides.
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Ask {
@@ -48,7 +50,7 @@ impl Ask {
             body["stream_options"] = json!({"include_usage": true});
         }
         let body = Bytes::from(body.to_string());
-        Self { address, key: key.to_owned(), path: "/v1/chat/completions", body }
+        Self { address, key: key.to_owned(), path: "/v1/chat/completions", body, headers: Vec::new() }
     }
 
     fn request(&self) -> Result<Request<Full<Bytes>>> {
@@ -57,11 +59,14 @@ impl Ask {
 
     /// The same request with another body.
     pub(crate) fn request_of(&self, body: Bytes) -> Result<Request<Full<Bytes>>> {
-        Ok(Request::post(self.path)
+        let mut request = Request::post(self.path)
             .header(header::HOST, self.address.to_string())
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
-            .body(Full::new(body))?)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        Ok(request.body(Full::new(body))?)
     }
 }
 
