@@ -66,8 +66,8 @@ clean: built ## Stop the server and remove what this installation owns, and noth
 	@$(TASKFORGE) clean
 
 .PHONY: backup
-backup: built ## A consistent copy of database, engine state, workspaces, packages and log: make backup FILE=…
-	@$(TASKFORGE) backup "$(or $(FILE),taskforge-backup-$(shell date -u +%Y%m%dT%H%M%SZ).tar)"
+backup: built ## A consistent copy of database, engine state, workspaces, packages, log (and images): make backup FILE=… [IMAGES=1]
+	@scripts/backup "$(or $(FILE),taskforge-backup-$(shell date -u +%Y%m%dT%H%M%SZ).tar)" $(if $(IMAGES),--with-images)
 
 .PHONY: restore
 restore: built ## Put a backup back: make restore FILE=…
@@ -77,6 +77,10 @@ restore: built ## Put a backup back: make restore FILE=…
 .PHONY: bench
 bench: build ## Benchmarks into target/bench.json and docs/benchmarks.md (ONLY=name for one)
 	@scripts/bench $(ONLY)
+
+.PHONY: fuzz
+fuzz: ## Hostile input for the parsers of model calls for SECONDS (default 60; ONLY=stream-chat for one)
+	@cargo run -q --release -p fuzz -- $(or $(ONLY),all) --seconds $(or $(SECONDS),60)
 
 .PHONY: fmt
 fmt: ## Format the code

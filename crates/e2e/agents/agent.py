@@ -172,6 +172,28 @@ def steps(count, seconds):
     submit("All steps are done.", "steps.txt")
 
 
+def spend(count):
+    """Works in steps of one model call each. A refused one is tried again and again, as a stubborn client does."""
+    starts()
+    for n in range(1, int(count) + 1):
+        if os.path.exists(f"{STATE}/step-{n}"):
+            continue
+        status, answer = chat(f"step {n}")
+        while status == 429:
+            with open("refused.txt", "a") as file:
+                file.write(answer + "\n")
+            time.sleep(0.2)
+            status, answer = chat(f"step {n}")
+        assert status == 200, answer
+        write(f"{STATE}/step-{n}", "done")
+        with open("steps.txt", "a") as file:
+            file.write(f"{n}\n")
+    write("told.txt", prompt())
+    submit("All steps are done.", "steps.txt", "told.txt")
+    # A client that goes on after its result must not ask for more budget.
+    chat("One more.")
+
+
 def again():
     """Never ends its work: each turn is a question that is answered."""
     starts()

@@ -73,6 +73,8 @@ pub fn taskforge(dir: &Path) -> Result<Command> {
     }
     command
         .env("TASKFORGE_DATA_DIR", dir.join("data"))
+        // Worlds make the base image one at a time.
+        .env("TASKFORGE_BOOTSTRAP", "task")
         .env("HOME", dir)
         .env("TMPDIR", dir.join("tmp"))
         .current_dir(dir)

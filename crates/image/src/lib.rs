@@ -21,6 +21,7 @@ macro_rules! crash_point {
     };
 }
 
+pub mod archive;
 pub mod base;
 pub mod build;
 pub mod dockerfile;

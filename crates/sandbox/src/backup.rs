@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Sandboxes,
-    docker::{CALL_TIMEOUT, Kind},
+    docker::{CALL_TIMEOUT, Kind, LABEL_KIND, LONGEST_CALL},
     spec::WORKSPACE,
 };
 use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
@@ -11,9 +11,6 @@ use futures::StreamExt;
 use std::path::Path;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
-
-/// How long one volume may take.
-const VOLUME_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3600);
 
 impl Sandboxes {
     /// The task's volumes by what they hold.
@@ -71,7 +68,7 @@ impl Sandboxes {
         let options = UploadToContainerOptionsBuilder::default().path("/").build();
         let body = bollard::body_try_stream(ReaderStream::new(archive));
         let upload = client.upload_to_container(&id, Some(options), body);
-        self.docker.call("restore a volume", VOLUME_TIMEOUT, upload).await
+        self.docker.call("restore a volume", LONGEST_CALL, upload).await
     }
 
     async fn volume_exists(&self, name: &str) -> Result<bool, Error> {
@@ -83,29 +80,41 @@ impl Sandboxes {
         }
     }
 
-    /// Freezes (`true`) or thaws every agent's container of this installation; returns how many.
+    /// Freezes (`true`) every agent's container of this installation that runs, or thaws every one that is frozen; returns
+    /// how many. Those that cannot be frozen keep none frozen.
     pub async fn freeze(&self, frozen: bool) -> Result<usize, Error> {
-        let client = self.docker.client().await?;
-        let options = bollard::query_parameters::ListContainersOptionsBuilder::default()
-            .filters(&self.docker.filter(None))
-            .build();
-        let found = self.docker.call("list containers", CALL_TIMEOUT, client.list_containers(Some(options))).await?;
-        let mut count = 0;
-        for container in found {
-            let agent = container
-                .labels
-                .as_ref()
-                .and_then(|l| l.get(crate::docker::LABEL_KIND))
-                .is_some_and(|k| k == Kind::Agent.as_str());
-            let Some(id) = container.id.filter(|_| agent) else { continue };
-            let call = CALL_TIMEOUT;
-            if frozen {
-                self.docker.call("freeze a container", call, client.pause_container(&id)).await?;
+        let mut changed = Vec::new();
+        for id in self.agents(if frozen { "running" } else { "paused" }).await? {
+            let client = self.docker.client().await?;
+            let done = if frozen {
+                self.docker.call("freeze a container", CALL_TIMEOUT, client.pause_container(&id)).await
             } else {
-                self.docker.call("thaw a container", call, client.unpause_container(&id)).await?;
+                self.docker.call("thaw a container", CALL_TIMEOUT, client.unpause_container(&id)).await
+            };
+            match done {
+                Ok(()) => changed.push(id),
+                // It ended meanwhile.
+                Err(Error::NotFound { .. } | Error::Refused { status: 409, .. }) => {}
+                Err(e) => {
+                    for id in changed.iter().filter(|_| frozen) {
+                        drop(self.docker.call("thaw a container", CALL_TIMEOUT, client.unpause_container(id)).await);
+                    }
+                    return Err(e);
+                }
             }
-            count += 1;
         }
-        Ok(count)
+        Ok(changed.len())
+    }
+
+    /// The agents' containers of this installation in one state.
+    async fn agents(&self, state: &str) -> Result<Vec<String>, Error> {
+        let mut filter = self.docker.filter(None);
+        filter.insert("status".to_owned(), vec![state.to_owned()]);
+        filter.entry("label".to_owned()).or_default().push(format!("{LABEL_KIND}={}", Kind::Agent.as_str()));
+        let options =
+            bollard::query_parameters::ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
+        let client = self.docker.client().await?;
+        let found = self.docker.call("list containers", CALL_TIMEOUT, client.list_containers(Some(options))).await?;
+        Ok(found.into_iter().filter_map(|c| c.id).collect())
     }
 }

@@ -15,6 +15,9 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const SLOW_CALL_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long the first answer may take.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest call: a large volume or image that goes into the Engine. The client itself cuts nothing off earlier;
+/// each call has its own limit.
+pub const LONGEST_CALL: Duration = Duration::from_secs(3600);
 /// The Engine's address where nothing else is configured.
 pub const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
 /// The newest API that we speak. The oldest is that of Engine 20.10; the Engine's own is used when it is between.
@@ -183,7 +186,7 @@ impl Docker {
     pub async fn client(&self) -> Result<&bollard::Docker, Error> {
         let connect = || async {
             let endpoint = self.endpoint();
-            let limit = CALL_TIMEOUT.as_secs();
+            let limit = LONGEST_CALL.as_secs();
             let client = if endpoint.starts_with("unix://") {
                 bollard::Docker::connect_with_unix(endpoint, limit, &API_NEWEST)
             } else {

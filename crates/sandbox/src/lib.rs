@@ -40,6 +40,7 @@ pub use docker::Docker;
 pub use error::Error;
 pub use lifecycle::{Ensured, Exit, Limit, Sandboxes};
 pub use posture::Posture;
+pub use reap::{Class, Object};
 pub use spec::SandboxSpec;
 pub use volumes::DiskLimit;
 

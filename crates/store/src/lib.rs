@@ -118,7 +118,7 @@ struct Inner {
     data_dir: PathBuf,
     installation: InstallationId,
     keys: KeyRing,
-    _writer: AbortOnDropHandle<()>,
+    writer: AbortOnDropHandle<()>,
 }
 
 impl Store {
@@ -156,10 +156,21 @@ impl Store {
             data_dir: data_dir.to_owned(),
             installation,
             keys,
-            _writer: AbortOnDropHandle::new(task),
+            writer: AbortOnDropHandle::new(task),
         }));
         store.reserve_restore()?;
         Ok(store)
+    }
+
+    /// Closes the database, and returns once its files are at rest. Where other handles of the store still live, only
+    /// their readers are closed.
+    pub async fn close(self) {
+        self.0.read.close().await;
+        let Some(Inner { jobs, writer, .. }) = Arc::into_inner(self.0) else { return };
+        drop(jobs);
+        if let Err(e) = writer.await {
+            tracing::error!(error = %e, "the writer of the store ended badly");
+        }
     }
 
     /// The id of this installation: the label of everything it makes.

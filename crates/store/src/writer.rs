@@ -3,7 +3,7 @@
 
 use crate::{Durability, Store, StoreError, Tx, tx::Place};
 use futures::{FutureExt, future::BoxFuture};
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -82,11 +82,14 @@ pub(crate) async fn run(mut tx: Tx, mut queue: mpsc::Receiver<Job>, changed: wat
         };
         tokio::select! {
             biased;
-            taken = queue.recv_many(&mut batch, BATCH) => if taken == 0 { return },
+            taken = queue.recv_many(&mut batch, BATCH) => if taken == 0 { break },
             () = waiting => if !journal.is_behind() { continue },
         }
         let ok = commit_batch(&mut tx, &mut batch, &changed).await;
         next_fold = Instant::now() + if ok { FOLD_PAUSE } else { FOLD_RETRY };
+    }
+    if let Err(e) = tx.conn.close().await {
+        tracing::warn!(error = %e, "the database was not closed well");
     }
 }
 
@@ -101,6 +104,7 @@ async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>, changed: &watch::Sender
             let gates = Arc::clone(&tx.gates);
             tx.opening.commit(&gates);
             tx.journal.folded(std::mem::take(&mut tx.place.weight), true);
+            // Before the replies: who seals once its write has returned must find its own leaf to seal.
             let count = tx.leaf_count();
             changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
         }

@@ -6,7 +6,7 @@ mod spec;
 
 pub(crate) use spec::{AliasSpec, KINDS, ProviderSpec, Source, default_base_url};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use file::GatewayFile;
 use image::ImagesConfig;
 use std::{
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) request_ttl: Duration,
     /// Agents that may run at once.
     pub(crate) max_agents: usize,
+    /// Whether the base image is made when the server starts, and not only when a task needs it.
+    pub(crate) bootstrap_at_start: bool,
     /// The supervisor binary, if not the embedded one.
     pub(crate) supervisor: Option<PathBuf>,
 }
@@ -159,31 +161,39 @@ impl Config {
                 REQUEST_TTL_S,
             )?),
             max_agents: number("TASKFORGE_MAX_AGENTS", 64, MAX_AGENTS)?,
+            bootstrap_at_start: bootstrap_at_start()?,
             supervisor: var("TASKFORGE_SUPERVISOR").map(PathBuf::from),
         })
     }
 }
 
-impl Config {
-    /// Settings of images and packages.
-    pub(crate) fn images(&self) -> ImagesConfig {
-        let mut c = ImagesConfig::new(&self.data_dir);
-        let r = &mut c.registries;
-        for (name, place) in [
-            ("TASKFORGE_PYPI_URL", &mut r.pypi),
-            ("TASKFORGE_NPM_URL", &mut r.npm),
-            ("TASKFORGE_DEBIAN_URL", &mut r.debian),
-            ("TASKFORGE_DEBIAN_SECURITY_URL", &mut r.debian_security),
-            ("TASKFORGE_ROOTFS_IMAGE", &mut c.rootfs_image),
-        ] {
-            if let Some(value) = var(name) {
-                *place = value;
-            }
+/// Settings of images and packages, for a data directory.
+pub(crate) fn images(data_dir: &Path) -> ImagesConfig {
+    let mut c = ImagesConfig::new(data_dir);
+    let r = &mut c.registries;
+    for (name, place) in [
+        ("TASKFORGE_PYPI_URL", &mut r.pypi),
+        ("TASKFORGE_NPM_URL", &mut r.npm),
+        ("TASKFORGE_DEBIAN_URL", &mut r.debian),
+        ("TASKFORGE_DEBIAN_SECURITY_URL", &mut r.debian_security),
+        ("TASKFORGE_ROOTFS_IMAGE", &mut c.rootfs_image),
+    ] {
+        if let Some(value) = var(name) {
+            *place = value;
         }
-        if let Some(hosts) = var("TASKFORGE_PYPI_FILE_HOSTS") {
-            c.registries.pypi_files = hosts.split(',').map(|h| h.trim().to_owned()).collect();
-        }
-        c.ca_bundle = var("TASKFORGE_CA_BUNDLE").map(PathBuf::from);
-        c
+    }
+    if let Some(hosts) = var("TASKFORGE_PYPI_FILE_HOSTS") {
+        c.registries.pypi_files = hosts.split(',').map(|h| h.trim().to_owned()).collect();
+    }
+    c.ca_bundle = var("TASKFORGE_CA_BUNDLE").map(PathBuf::from);
+    c
+}
+
+/// Whether the server makes the base image when it starts.
+pub(crate) fn bootstrap_at_start() -> Result<bool> {
+    match var("TASKFORGE_BOOTSTRAP").as_deref() {
+        None | Some("start") => Ok(true),
+        Some("task") => Ok(false),
+        Some(other) => bail!("TASKFORGE_BOOTSTRAP is {other:?}; it must be start or task"),
     }
 }

@@ -32,11 +32,11 @@ fn hooks() -> Hooks {
         clean: Box::new(move |dir| {
             Box::pin(async move { server::control::clean(&dir, docker_host().as_deref()).await })
         }),
-        backup: Box::new(move |(dir, file)| {
-            Box::pin(async move { server::control::backup(&dir, docker_host().as_deref(), &file).await })
+        backup: Box::new(move |(dir, file, with_images)| {
+            Box::pin(async move { server::backup::backup(&dir, docker_host().as_deref(), &file, with_images).await })
         }),
         restore: Box::new(move |(dir, file)| {
-            Box::pin(async move { server::control::restore(&dir, docker_host().as_deref(), &file).await })
+            Box::pin(async move { server::backup::restore(&dir, docker_host().as_deref(), &file).await })
         }),
     }
 }

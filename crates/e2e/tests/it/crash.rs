@@ -5,7 +5,7 @@
 //! at it by `abort`. A point that no scenario reaches fails the suite.
 
 use anyhow::{Context, Result, bail, ensure};
-use api::wire::{Event, Task};
+use api::wire::{Budget, Event, Task};
 use e2e::{
     Settings, World,
     agents::program,
@@ -94,6 +94,8 @@ enum Scenario {
     Pair,
     /// Two packages one after the other, so that the first image is nobody's afterwards; then images are pruned.
     Chain,
+    /// A budget that is used up and raised.
+    Budget,
 }
 
 /// Points that no task reaches, and where they are reached instead.
@@ -161,6 +163,9 @@ async fn command(w: &mut World, hit: &mut bool, task: &str, command: &str) -> Re
 async fn create(w: &mut World, hit: &mut bool, behaviour: &[&str], name: &str) -> Result<String> {
     let mut new = program(behaviour);
     name.clone_into(&mut new.name);
+    if behaviour.first() == Some(&"spend") {
+        new.budget = Some(Budget { calls: Some(2), ..Budget::default() });
+    }
     let id = through(w, hit, "the task's creation", async |w| {
         let known: Value = w.client.get("/api/tasks?limit=200").await?;
         let mut items = known["items"].as_array().into_iter().flatten();
@@ -218,6 +223,14 @@ async fn play(w: &mut World, scenario: Scenario, name: &str) -> Result<bool> {
             prune(w, &mut hit).await?;
             task
         }
+        Scenario::Budget => {
+            let task = create(w, &mut hit, &["spend", "3"], name).await?;
+            decide_until_ended(w, &mut hit, &task, None).await?;
+            let text =
+                through(w, &mut hit, "the result", async |w| Ok(Some(w.delivered(&task, "steps.txt").await?))).await?;
+            ensure!(text == "1\n2\n3\n", "{text}");
+            task
+        }
         Scenario::Pair => {
             let task = create(w, &mut hit, &["pair"], name).await?;
             decide_until_ended(w, &mut hit, &task, Some("toml")).await?;
@@ -266,6 +279,7 @@ fn scenarios(point: &str, n: usize) -> Vec<Scenario> {
     let first = match point {
         p if p.starts_with("image.remove") => S::Chain,
         p if p.starts_with("image.") => S::Package(NEW[n % NEW.len()]),
+        p if p.contains(".budget.") => S::Budget,
         p if p.contains(".stop.") => S::Stop,
         _ => S::Package("six"),
     };

@@ -15,7 +15,7 @@ use tokio::process::Command;
 /// A mounted file system of a fixed size, unmounted when dropped.
 struct Mounted(std::path::PathBuf);
 
-async fn root(program: &str, args: &[&str]) -> Result<()> {
+pub(crate) async fn root(program: &str, args: &[&str]) -> Result<()> {
     let mut command = if geteuid().is_root() { Command::new(program) } else { Command::new("sudo") };
     if !geteuid().is_root() {
         command.args(["--non-interactive", program]);

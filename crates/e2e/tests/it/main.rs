@@ -1,9 +1,11 @@
 //! End-to-end suites: the real server, Docker and OpenClaw. `scripts/e2e` runs them.
 
 mod access;
+mod budget;
 mod crash;
 mod decisions;
 mod disk;
+mod engine;
 mod installation;
 mod limits;
 mod log;

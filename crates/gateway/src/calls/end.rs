@@ -43,7 +43,8 @@ impl Ending {
         let emitted = if whole { std::mem::take(&mut answer.tool_calls) } else { Vec::new() };
         let normalised = if self.normalise { normalised(&answer, &emitted, &needles) } else { Value::Null };
         let usage = answer.usage;
-        let cost = spend::cost(shared.prices().as_deref(), &open.attempt.target, &usage);
+        let view = open.asked.view.as_ref().ok();
+        let cost = view.and_then(|v| spend::cost(shared.prices().as_deref(), (v, &open.attempt.target), &usage));
         let http_ok = open.attempt.http_status.map(|s| s.is_success());
         let actual = spend::actual(self.failure.as_ref(), http_ok, &usage, cost.as_ref().map(|(c, _)| *c));
         if let Some(reservation) = open.reservation.take() {

@@ -9,10 +9,11 @@ use super::{
 use crate::{
     budget::{Account, Actual, Estimate, OutputBound, Refused, Reservation, estimate_tokens},
     prices::{Price, PriceTable, TokenUse},
-    providers::{Operation, Route, Target},
+    providers::{Operation, ProviderKind, Route, Target},
 };
 use domain::budget::Budget;
 use llm::Usage;
+use serde::Deserialize;
 use std::sync::Arc;
 use store::StoreError;
 
@@ -47,10 +48,29 @@ pub(super) fn reserve(
         (Operation::Generate, None) => OutputBound::Open,
     };
     let input_tokens = estimate_tokens(body);
-    let most = |p: &&Price| p.at_most(input_tokens, view.max_output.unwrap_or(1), None);
-    let price = route.targets.iter().filter_map(price_of).max_by_key(most);
-    let estimate = Estimate { input_tokens, output, price, service_tier: None };
+    let priced = route.targets.iter().filter_map(|t| Some((price_of(t)?, tier(view, t))));
+    let most = |(p, tier): &(&Price, Option<&str>)| p.at_most(input_tokens, view.max_output.unwrap_or(1), *tier);
+    let (price, service_tier) = priced.max_by_key(most).map_or((None, None), |(p, tier)| (Some(p), tier));
+    let estimate = Estimate { input_tokens, output, price, service_tier };
     account.reserve(budget, &estimate, store::now().as_millisecond())
+}
+
+/// The service tier as the provider will read it: only some have tiers by the call.
+fn tier<'a>(view: &'a View, target: &Target) -> Option<&'a str> {
+    match target.provider.kind {
+        ProviderKind::Openai | ProviderKind::OpenaiCompatible | ProviderKind::Gemini => view.service_tier.as_deref(),
+        ProviderKind::Anthropic | ProviderKind::Ollama => None,
+    }
+}
+
+/// The service tier that a request asks for.
+pub(super) fn service_tier(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Tier {
+        service_tier: Option<String>,
+    }
+    memchr::memmem::find(body, b"\"service_tier\"")?;
+    serde_json::from_slice::<Tier>(body).ok()?.service_tier
 }
 
 /// The price of a target's model.
@@ -59,7 +79,11 @@ pub(super) fn price<'a>(prices: &'a PriceTable, target: &Target) -> Option<&'a P
 }
 
 /// What a call cost, with the row of the table that says so.
-pub(super) fn cost(prices: Option<&PriceTable>, target: &Target, usage: &Usage) -> Option<(u64, String)> {
+pub(super) fn cost(
+    prices: Option<&PriceTable>,
+    (view, target): (&View, &Target),
+    usage: &Usage,
+) -> Option<(u64, String)> {
     let price = price(prices?, target)?;
     let used = TokenUse {
         input: usage.prompt?,
@@ -68,7 +92,7 @@ pub(super) fn cost(prices: Option<&PriceTable>, target: &Target, usage: &Usage) 
         output: usage.completion.unwrap_or(0),
         ..TokenUse::default()
     };
-    Some((price.cost(&used, None)?, price.id().to_owned()))
+    Some((price.cost(&used, tier(view, target))?, price.id().to_owned()))
 }
 
 /// What is put on the account for a call.
@@ -102,6 +126,14 @@ pub(super) fn with_limit(ingress: Ingress, body: &[u8], tokens: u64) -> Option<V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_tier_is_read_where_it_stands() {
+        assert_eq!(service_tier(br#"{"model":"m","service_tier":"priority"}"#).as_deref(), Some("priority"));
+        assert_eq!(service_tier(br#"{"messages":[{"content":"\"service_tier\""}]}"#), None);
+        assert_eq!(service_tier(br#"{"metadata":{"service_tier":"flex"}}"#), None);
+        assert_eq!(service_tier(br#"{"model":"m"}"#), None);
+    }
 
     #[test]
     fn a_limit_is_put_in_front_and_the_rest_stays() {

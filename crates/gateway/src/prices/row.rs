@@ -8,7 +8,7 @@ const PER: u128 = 1_000_000;
 /// The highest price that is taken for one: a million dollars per million tokens.
 const MAX_PRICE: u64 = 1_000_000_000_000;
 /// Names under which providers serve at the list price.
-const LIST_PRICE_TIERS: [&str; 4] = ["", "default", "auto", "standard"];
+const LIST_PRICE_TIERS: [&str; 5] = ["", "default", "auto", "standard", "standard_only"];
 
 /// Micro-dollars per million tokens, from a length of the request on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -34,9 +34,9 @@ async fn money_is_counted_by_the_table_and_an_unknown_price_is_refused() {
     let expected = call.prompt_tokens.unwrap() + 2 * call.completion_tokens.unwrap();
     assert_eq!(call.cost_micro_usd.map(i64::cast_unsigned), Some(expected));
     assert!(call.price.as_deref().is_some_and(|p| p.starts_with("own-")), "{:?}", call.price);
-    let (status, body) = w.ask_as(&key, "/v1/chat/completions", &chat("ollama/text", false)).await;
+    let (status, body) = w.ask_as(&key, "/v1/chat/completions", &chat("gemini/text", false)).await;
     assert_eq!((status, error_code(&body).as_str()), (StatusCode::FORBIDDEN, "price_unknown"));
-    let (status, _) = w.ask("/v1/chat/completions", &chat("ollama/text", false)).await;
+    let (status, _) = w.ask("/v1/chat/completions", &chat("gemini/text", false)).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(w.newest_call(CallStatus::Done).await.cost_micro_usd, None, "unknown is shown as unknown");
 }

@@ -40,6 +40,8 @@ async fn a_key_may_use_what_it_is_scoped_to_and_nothing_else() {
         assert_eq!(status, StatusCode::OK, "{model}: {body:?}");
         assert_eq!(w.newest_call(CallStatus::Done).await.provider.as_deref(), Some(provider));
     }
+    // As a server does in the background.
+    w.gateway.registry().models().await;
     let before = w.seen().len();
     for model in ["anthropic/text", "gemini/text", "ollama/text"] {
         let (status, body) = w.ask_as(&key, "/v1/chat/completions", &chat(model, false)).await;

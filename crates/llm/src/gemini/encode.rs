@@ -3,7 +3,7 @@
 //! A function call goes out whole, when its arguments are complete. The last piece has the reason of the end and the
 //! counts.
 
-use super::errors;
+use super::{errors, seal};
 use crate::{
     Format, Losses, StreamMeta, Usage,
     ir::{Event, Finish, Json, Response, Seal},
@@ -37,7 +37,8 @@ struct Call {
 enum Part<'a> {
     Text(&'a str),
     Thought(&'a str),
-    Signature(&'a Seal),
+    /// The seal of a block, and whether it is all there is of it.
+    Signature(&'a Seal, bool),
     Call(&'a Call),
 }
 
@@ -50,9 +51,12 @@ impl Part<'_> {
                 part.put("text", text);
                 part.put("thought", &true);
             }
-            Part::Signature(seal) => {
+            Part::Signature(seal, redacted) => {
                 part.put("text", "");
-                part.put("thoughtSignature", &seal.text_for(Format::Gemini));
+                if seal.origin != Format::Gemini {
+                    part.put("thought", &true);
+                }
+                part.put("thoughtSignature", &seal::write(seal, *redacted));
             }
             Part::Call(call) => {
                 let mut function = part.object("functionCall");
@@ -60,7 +64,7 @@ impl Part<'_> {
                 function.put("name", &call.name);
                 function.put("args", &args(&call.arguments, call.custom));
                 drop(function);
-                part.some("thoughtSignature", &call.seal.as_ref().map(|s| s.text_for(Format::Gemini)));
+                part.some("thoughtSignature", &call.seal.as_ref().map(|s| seal::write(s, false)));
             }
         }
     }
@@ -84,6 +88,17 @@ impl Encoder {
     }
 
     fn piece(&self, out: &mut Vec<u8>, part: &Part<'_>) {
+        self.chunk(out, part, |_| {}, |_| {});
+    }
+
+    /// A piece with more fields of the candidate, and of the whole.
+    fn chunk(
+        &self,
+        out: &mut Vec<u8>,
+        part: &Part<'_>,
+        more: impl FnOnce(&mut write::Object<'_>),
+        last: impl FnOnce(&mut write::Object<'_>),
+    ) {
         write::sse(out, None, |out| {
             let mut top = write::Object::new(out);
             let mut candidates = top.array("candidates");
@@ -92,9 +107,11 @@ impl Encoder {
             part.put(&mut content.array("parts"));
             content.put("role", "model");
             drop(content);
+            more(&mut candidate);
             candidate.put("index", &0);
             drop(candidate);
             drop(candidates);
+            last(&mut top);
             put_names(&mut top, &self.meta);
         });
     }
@@ -114,7 +131,9 @@ impl crate::codec::Encoder for Encoder {
             Event::Text(text) | Event::Refusal(text) => self.piece(out, &Part::Text(text)),
             Event::Reasoning(text) => self.piece(out, &Part::Thought(text)),
             Event::ReasoningBreak => self.piece(out, &Part::Thought("\n\n")),
-            Event::ReasoningEnd { id: _, seal: Some(seal), redacted: _ } => self.piece(out, &Part::Signature(seal)),
+            Event::ReasoningEnd { id: _, seal: Some(seal), redacted } => {
+                self.piece(out, &Part::Signature(seal, *redacted))
+            }
             Event::ToolStart { index, id, name, custom, seal } => {
                 let (id, name, arguments) = (id.clone(), name.clone(), String::new());
                 self.calls.push(Call { index: *index, id, name, custom: *custom, seal: seal.clone(), arguments });
@@ -127,16 +146,18 @@ impl crate::codec::Encoder for Encoder {
                     call.arguments.push_str(text);
                 }
             }
+            Event::Logprobs(logprobs) => {
+                self.chunk(out, &Part::Text(""), |candidate| put_logprobs(candidate, logprobs), |_| {});
+            }
             Event::ToolStop { index } => self.end_call(out, *index),
             Event::Usage(usage) => self.usage.update(*usage),
             Event::Finish(finish) => self.finish = Some(finish.clone()),
             Event::Error(error) => errors::write_stream_error(error, out),
-            // A comment keeps the connection alive, as this format has no sign of life of its own.
-            Event::Ping => out.extend_from_slice(b": ping\n\n"),
             Event::Start { .. }
             | Event::Annotation(_)
-            | Event::Logprobs(_)
             | Event::ReasoningEnd { .. }
+            // The format has no sign of life, and Google's SDKs take a comment for a fault.
+            | Event::Ping
             | Event::Loss(_)
             | Event::Malformed
             | Event::Done => {}
@@ -148,21 +169,8 @@ impl crate::codec::Encoder for Encoder {
             self.end_call(out, index);
         }
         let reason = word(self.finish.as_ref());
-        write::sse(out, None, |out| {
-            let mut top = write::Object::new(out);
-            let mut candidates = top.array("candidates");
-            let mut candidate = candidates.object();
-            let mut content = candidate.object("content");
-            Part::Text("").put(&mut content.array("parts"));
-            content.put("role", "model");
-            drop(content);
-            candidate.put("finishReason", reason);
-            candidate.put("index", &0);
-            drop(candidate);
-            drop(candidates);
-            put_usage(&mut top, &self.usage, &self.meta);
-            put_names(&mut top, &self.meta);
-        });
+        let usage = |top: &mut write::Object<'_>| put_usage(top, &self.usage, &self.meta);
+        self.chunk(out, &Part::Text(""), |candidate| candidate.put("finishReason", reason), usage);
     }
 }
 
@@ -191,7 +199,7 @@ pub(crate) fn render_response(response: &Response, meta: &StreamMeta, losses: &m
                     Part::Thought(&reasoning.texts.join("\n\n")).put(&mut array);
                 }
                 if let Some(seal) = &reasoning.seal {
-                    Part::Signature(seal).put(&mut array);
+                    Part::Signature(seal, reasoning.redacted).put(&mut array);
                 }
             }
             Content::ToolCall(call) => {

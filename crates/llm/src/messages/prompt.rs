@@ -184,7 +184,7 @@ fn put_image(out: &mut write::Object<'_>, source: &Source) -> Result<()> {
         }
         Source::Base64 { media_type, data } => put_base64(out, media_type, data),
         Source::Id { origin: Format::Messages, id } => put_file_id(out, id),
-        Source::Id { origin, .. } => return Err(kept_elsewhere(*origin)),
+        Source::Id { .. } => return Err(kept_elsewhere()),
         Source::Text(_) => return Err(TranslateError::unsupported("image", "it holds text and no image")),
     }
     Ok(())
@@ -207,7 +207,7 @@ fn put_document(out: &mut write::Object<'_>, source: &Source) -> Result<()> {
         }
         Source::Text(text) => put_plain(out, text),
         Source::Id { origin: Format::Messages, id } => put_file_id(out, id),
-        Source::Id { origin, .. } => return Err(kept_elsewhere(*origin)),
+        Source::Id { .. } => return Err(kept_elsewhere()),
     }
     Ok(())
 }
@@ -229,7 +229,7 @@ fn put_file_id(out: &mut write::Object<'_>, id: &str) {
     out.put("file_id", id);
 }
 
-fn kept_elsewhere(origin: Format) -> TranslateError {
-    let why = format!("the file is kept where {} is spoken; send its bytes", origin.title());
+fn kept_elsewhere() -> TranslateError {
+    let why = "the file is kept at another provider; send its bytes";
     TranslateError::unsupported("file_id", why)
 }

@@ -4,7 +4,7 @@ use super::{prompt, thinking};
 use crate::{
     Losses, TranslateError,
     ir::{CacheHint, CacheMark, Function, Identity, Request, ResponseFormat, Sampling, Tool, ToolChoice},
-    write,
+    schema, write,
 };
 
 type Result<T> = std::result::Result<T, TranslateError>;
@@ -90,6 +90,10 @@ fn put_tools(
         tool.put("name", name);
         tool.some("description", description);
         match parameters {
+            // What OpenAI calls strict is closed there too, by its rules and not by its word.
+            Some(open) if *strict == Some(true) => {
+                tool.put("input_schema", &schema::closed(open).unwrap_or_else(|| open.clone()));
+            }
             Some(schema) => tool.put("input_schema", schema),
             None => {
                 let mut schema = tool.object("input_schema");
@@ -158,7 +162,10 @@ fn put_output(
             losses.add_if(name != "response", "response_format.name", "Anthropic's schemas have no name");
             losses.add_if(description.is_some(), "response_format.description", "Anthropic's schemas have none");
             losses.add_if(*strict == Some(false), "response_format.strict", "Anthropic is always strict");
-            Some(schema)
+            let closed = schema::closed(schema);
+            let note = "Anthropic takes closed objects alone, so that none can have further properties";
+            losses.add_if(closed.is_some(), "response_format.schema", note);
+            Some(closed.unwrap_or_else(|| schema.clone()))
         }
     };
     if schema.is_none() && effort.is_none() {
@@ -169,7 +176,7 @@ fn put_output(
     if let Some(schema) = schema {
         let mut format = config.object("format");
         format.put("type", "json_schema");
-        format.put("schema", schema);
+        format.put("schema", &schema);
     }
     Ok(())
 }
@@ -198,6 +205,9 @@ fn put_sampling(top: &mut write::Object<'_>, sampling: &Sampling, thinks: bool, 
         losses.add_if(top_k.is_some(), "top_k", "Anthropic's models take none while they think");
     } else {
         top.some("top_k", top_k);
+    }
+    if stop.iter().any(|s| s.trim().is_empty()) {
+        return Err(TranslateError::unsupported("stop", "Anthropic takes no sequence of white space alone"));
     }
     if !stop.is_empty() {
         top.put("stop_sequences", stop);

@@ -122,3 +122,13 @@ async fn an_act_without_its_end_is_found_open() {
     let open = store.open_ops().await.unwrap();
     assert_eq!(open.iter().map(|o| o.op).collect::<Vec<_>>(), [op]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_store_is_at_rest() {
+    let (store, dir) = open().await;
+    task(&store).await;
+    store.close().await;
+    assert!(!dir.path().join("state.db-wal").exists(), "the write-ahead log is part of the database by now");
+    let again = reopen(&dir).await;
+    assert_eq!(again.task_ids().await.unwrap().len(), 1);
+}

@@ -25,7 +25,8 @@ pub(super) async fn greet(c: &Context, address: SocketAddr, pid: i32) -> Outcome
     c.out.line(&format!("  sign in   {link}   (once, within 10 minutes)"));
     c.out.line(&format!("  API docs  {base}/docs"));
     // The server makes it by itself; an Engine that does not answer is for `doctor`.
-    let image: Option<Bootstrap> = client.post("/api/images/bootstrap").await.ok();
+    let at_start = crate::config::bootstrap_at_start().unwrap_or(false);
+    let image: Option<Bootstrap> = if at_start { client.post("/api/images/bootstrap").await.ok() } else { None };
     if image.is_some_and(|i| i.state != "ready") {
         c.out.line(&format!(
             "  image     is being made, once, for some minutes: {program} image bootstrap   (follows it)"

@@ -108,10 +108,10 @@ enum Command {
     Logs(server::Logs),
     /// Stop the server and remove what this installation owns, and nothing else.
     Clean(server::Clean),
-    /// Take a consistent copy of everything.
-    Backup(server::Archive),
-    /// Put a backup back.
-    Restore(server::Archive),
+    /// Take a consistent copy of everything; no server may run meanwhile.
+    Backup(server::Backup),
+    /// Put a backup back, into a data directory that is empty.
+    Restore(server::Restore),
     /// Create a task, start it, watch it, decide its requests, and take its result.
     Run(run::Run),
     /// Tasks.

@@ -41,7 +41,7 @@ pub(crate) struct Hooks {
     /// Removes all that the installation owns.
     pub(crate) clean: Work<PathBuf>,
     /// Writes a consistent copy of a data directory to a file.
-    pub(crate) backup: Work<(PathBuf, PathBuf)>,
+    pub(crate) backup: Work<(PathBuf, PathBuf, bool)>,
     /// Fills a data directory from a file.
     pub(crate) restore: Work<(PathBuf, PathBuf)>,
 }
@@ -95,10 +95,24 @@ pub(super) struct Clean {
     yes: bool,
 }
 
-/// A backup.
+/// Arguments of `backup`.
 #[derive(Debug, Args)]
-pub(super) struct Archive {
-    /// The file.
+#[command(
+    after_help = "Examples:\n  taskforge down && taskforge backup all.tar\n  taskforge backup --with-images all.tar"
+)]
+pub(super) struct Backup {
+    /// The file to write.
+    file: PathBuf,
+    /// With the images that tasks use, to restore it where they are not in Docker: half a gigabyte and more.
+    #[arg(long)]
+    with_images: bool,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  taskforge --data-dir .taskforge restore all.tar")]
+pub(super) struct Restore {
+    /// The file that `backup` wrote.
     file: PathBuf,
 }
 
@@ -366,12 +380,17 @@ pub(super) async fn clean(c: &Context, args: Clean) -> Outcome {
     said(c, "removed", &dir)
 }
 
-pub(super) async fn backup(c: &Context, args: Archive) -> Outcome {
-    (c.hooks.backup)((c.global.data_dir(), args.file.clone())).await?;
+pub(super) async fn backup(c: &Context, args: Backup) -> Outcome {
+    let dir = c.global.data_dir();
+    if is_running(&dir) {
+        return Err(Failure::new(Exit::Conflict, "already_running", format!("a server runs on {}", dir.display()))
+            .hint("a backup is consistent only while none does: `taskforge down` first, or `make backup` for both"));
+    }
+    (c.hooks.backup)((dir, args.file.clone(), args.with_images)).await?;
     said(c, "written", &args.file)
 }
 
-pub(super) async fn restore(c: &Context, args: Archive) -> Outcome {
+pub(super) async fn restore(c: &Context, args: Restore) -> Outcome {
     let dir = c.global.data_dir();
     if is_running(&dir) {
         return Err(Failure::new(Exit::Conflict, "already_running", format!("a server runs on {}", dir.display()))

@@ -42,6 +42,7 @@ fn describe(e: &Event) -> Line {
         Some("run" | "sandbox" | "agent" | "workspace" | "files") => agent(e),
         Some("llm" | "tool" | "mcp") => model(e),
         Some("request" | "image") => request(e),
+        Some("policy") => policy(e),
         _ => None,
     }
 }
@@ -116,6 +117,9 @@ fn agent(e: &Event) -> Line {
             plain(format!("agent process {n} starts ({}) in image {}", text(e, "cause"), short(text(e, "image"))))
         }
         "sandbox.posture" => styled(Style::Dim, "sandbox measured: its posture is recorded"),
+        "sandbox.stop" if text(e, "reason") == "budget" => {
+            styled(Style::Warn, "the budget has no room for the next model call: the agent process is stopped")
+        }
         "sandbox.stop" if ended(e) => plain(format!("agent process stopped: {}", outcome(e))),
         "agent.progress" => plain(agent_line(body(e, "message")?, MAX_WORDS)),
         "agent.submitted" => plain(format!("agent submits its result: {}", agent_line(body(e, "summary")?, MAX_WORDS))),
@@ -165,6 +169,13 @@ fn model(e: &Event) -> Line {
         ),
         _ => None,
     }
+}
+
+fn policy(e: &Event) -> Line {
+    let policy = &e.data["policy"];
+    let budget = serde_json::from_value::<domain::budget::Budget>(policy["budget"].clone());
+    let budget = budget.map(|b| format!(", budget {b}")).unwrap_or_default();
+    plain(format!("{} puts policy version {} in force{budget}", by(e), policy["version"]))
 }
 
 fn request(e: &Event) -> Line {
@@ -243,6 +254,13 @@ mod tests {
                 serde_json::json!({"request": "req_1", "decision": "deny"}),
                 serde_json::json!({"words": "no"}),
                 "anna decides req_1: deny: no",
+            ),
+            (
+                "policy.version",
+                "point",
+                serde_json::json!({"policy": {"version": 2, "budget": {"calls": 4, "window": "total"}}}),
+                serde_json::json!({}),
+                "anna puts policy version 2 in force, budget 4 calls",
             ),
             (
                 "sandbox.run",

@@ -6,6 +6,7 @@
 //! One process owns a data directory. Stopping: no new connections → engine (containers stay, the next server adopts
 //! them) → last seal.
 
+pub(crate) mod backup;
 pub(crate) mod control;
 mod core;
 mod health;
@@ -21,14 +22,14 @@ mod traces;
 mod upkeep;
 
 use crate::config::Config;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use core::Core;
 use image::Images;
 use sandbox::{Docker, Sandboxes};
 use std::{
     fs,
     io::IsTerminal,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -72,14 +73,17 @@ pub(crate) async fn up(config: Config) -> Result<()> {
         .await
         .context("the first token could not be made")?;
     let services = services::services(&parts, &stop);
-    // Not waited for: a task that is started meanwhile waits for it, with its progress.
-    let base_image = services.images.as_ref().map(|i| (i.bootstrap)(()));
-    tracker.spawn(async move {
-        let Some(base_image) = base_image else { return };
-        if let Err(e) = base_image.await {
-            tracing::warn!(error = %e, hint = e.hint, "the base image could not be looked for");
-        }
-    });
+    if parts.config.bootstrap_at_start
+        && let Some(images) = &services.images
+    {
+        // Not waited for: a task that is started meanwhile waits for it, with its progress.
+        let base_image = (images.bootstrap)(());
+        tracker.spawn(async move {
+            if let Err(e) = base_image.await {
+                tracing::warn!(error = %e, hint = e.hint, "the base image could not be looked for");
+            }
+        });
+    }
     let app = api::Api::new(parts.store.clone(), services, api_config(&parts.config), stop.clone());
     let address = listener.local_addr()?;
     lock::announce(&parts.config.data_dir, address, lock::Mode::Server)?;
@@ -113,16 +117,21 @@ async fn serve(listener: TcpListener, app: api::Api, stop: CancellationToken, co
     served
 }
 
-/// Makes a folder that only its owner can enter. One that somebody else could enter (a script made it before) is closed.
+/// Makes a folder that only its owner can enter. One that others could enter, because a script made it before, is closed;
+/// one that others use is refused.
 fn make_private(dir: &Path) -> Result<()> {
+    const STICKY: u32 = 0o1000;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.with_context(|| format!("cannot make {}", dir.display()))?;
-    let mode = fs::metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("others can enter {}, and it cannot be closed to them", dir.display()))?;
+    let found = fs::metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
+    if found.mode() & 0o077 == 0 {
+        return Ok(());
     }
-    Ok(())
+    if found.mode() & STICKY != 0 || found.uid() != rustix::process::geteuid().as_raw() {
+        bail!("{} is not this user's alone: give the server a folder of its own with --data-dir", dir.display());
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("others can enter {}, and it cannot be closed to them", dir.display()))
 }
 
 async fn assemble(config: Config) -> Result<Parts> {
@@ -131,8 +140,14 @@ async fn assemble(config: Config) -> Result<Parts> {
     recovery::recover(&store).await?;
     let docker = Docker::connect(config.docker_host.as_deref(), store.installation())?;
     let sandboxes = Sandboxes::new(docker.clone(), &dir);
+    // A backup that was killed leaves agents frozen; an Engine that is away is for the tasks to wait for.
+    match sandboxes.freeze(false).await {
+        Ok(0) => {}
+        Ok(thawed) => tracing::warn!(thawed, "agents that a backup had frozen go on"),
+        Err(e) => tracing::warn!(error = %e, "Docker could not be asked for frozen agents"),
+    }
     let supervisor = supervisor::place(&config)?;
-    let images = Images::new(docker.clone(), config.images())?;
+    let images = Images::new(docker.clone(), crate::config::images(&dir))?;
     // Before the engine opens: it resolves again what a crash interrupted.
     if let Err(e) = images.reap().await {
         tracing::warn!(error = %e, "resolvers that a crash left behind could not be removed");
@@ -183,4 +198,24 @@ async fn take_down(parts: &Parts, tracker: TaskTracker) {
     }
     parts.core.stopped().await;
     lock::withdraw(&parts.config.data_dir);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let made = dir.path().join("a/b");
+        make_private(&made).unwrap();
+        assert_eq!(mode(&made), 0o700);
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).unwrap();
+        make_private(&made).unwrap();
+        assert_eq!(mode(&made), 0o700, "a script had made it");
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(make_private(&made).is_err(), "a folder such as /tmp is not taken over");
+        assert_eq!(mode(&made), 0o1777);
+    }
 }

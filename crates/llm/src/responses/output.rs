@@ -1,0 +1,95 @@
+//! Items of an answer as the format writes them.
+
+use crate::write;
+
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) refusal: bool,
+    pub(super) text: String,
+    /// Probabilities, joined by commas.
+    pub(super) logprobs: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) at: usize,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) arguments: String,
+    pub(super) custom: bool,
+    pub(super) done: bool,
+}
+
+impl Said {
+    pub(super) fn json(&self) -> String {
+        json(|o| {
+            if self.refusal {
+                o.put("type", "refusal");
+                o.put("refusal", &self.text);
+            } else {
+                o.put("type", "output_text");
+                o.put("annotations", &[(); 0]);
+                o.raw("logprobs", &format!("[{}]", self.logprobs));
+                o.put("text", &self.text);
+            }
+        })
+    }
+}
+
+impl Call {
+    pub(super) fn json(&self, item_id: &str, status: &str) -> String {
+        json(|o| {
+            o.put("id", item_id);
+            o.put("type", if self.custom { "custom_tool_call" } else { "function_call" });
+            o.put("status", status);
+            o.put(if self.custom { "input" } else { "arguments" }, &self.arguments);
+            o.put("call_id", &self.id);
+            o.put("name", &self.name);
+        })
+    }
+}
+
+fn json(write: impl FnOnce(&mut write::Object<'_>)) -> String {
+    let mut out = Vec::new();
+    write(&mut write::Object::new(&mut out));
+    String::from_utf8(out).unwrap_or_default()
+}
+
+pub(super) fn message_item(id: &str, status: &str, parts: &str) -> String {
+    json(|o| {
+        o.put("id", id);
+        o.put("type", "message");
+        o.put("status", status);
+        o.put("role", "assistant");
+        o.raw("content", &format!("[{parts}]"));
+    })
+}
+
+pub(super) fn reasoning_item(id: &str, texts: &[String], sealed: Option<&str>) -> String {
+    json(|o| {
+        o.put("id", id);
+        o.put("type", "reasoning");
+        {
+            let mut summary = o.array("summary");
+            texts.iter().for_each(|text| summary_part(&mut summary.object(), text));
+        }
+        o.some("encrypted_content", &sealed);
+    })
+}
+
+pub(super) fn summary_part(o: &mut write::Object<'_>, text: &str) {
+    o.put("type", "summary_text");
+    o.put("text", text);
+}
+
+pub(super) fn summary_at(o: &mut write::Object<'_>, id: &str, at: usize, index: usize) {
+    o.put("item_id", id);
+    o.put("output_index", &at);
+    o.put("summary_index", &index);
+}
+
+pub(super) fn content_at(o: &mut write::Object<'_>, id: &str, at: usize, index: usize) {
+    o.put("item_id", id);
+    o.put("output_index", &at);
+    o.put("content_index", &index);
+}
