@@ -135,7 +135,7 @@ pub enum Received {
     /// All of it at once.
     Whole(Bytes),
     /// What was recorded while it came: [`super::Recorder::body`].
-    Written(Written),
+    Written(Box<Written>),
 }
 
 impl From<Bytes> for Received {

@@ -17,7 +17,7 @@ use store::{
 };
 use tempfile::TempDir;
 
-fn new_call(request: &'static [u8]) -> NewCall {
+pub(crate) fn new_call(request: &'static [u8]) -> NewCall {
     NewCall {
         ingress: "chat",
         asked_model: "demo".into(),
@@ -28,7 +28,7 @@ fn new_call(request: &'static [u8]) -> NewCall {
     }
 }
 
-fn attempt(provider: &str, request: Option<&'static [u8]>) -> NewAttempt {
+pub(crate) fn attempt(provider: &str, request: Option<&'static [u8]>) -> NewAttempt {
     NewAttempt {
         provider: provider.into(),
         model: "m".into(),
@@ -45,7 +45,7 @@ fn over(status: CallStatus, response: impl Into<Received>) -> AttemptEnd {
     AttemptEnd { status, http_status: Some(200), error, response: response.into(), first_byte_ms: Some(3), total_ms: 9 }
 }
 
-fn end(response: impl Into<Received>) -> CallEnd {
+pub(crate) fn end(response: impl Into<Received>) -> CallEnd {
     CallEnd {
         status: CallStatus::Done,
         error: None,
@@ -439,7 +439,7 @@ async fn a_journal_cut_at_any_byte_gives_exactly_the_whole_frames_once() {
         fs::write(dir.path().join("calls").join(segment.file_name().unwrap()), b"").unwrap();
         *reopen(&dir).await.changes().borrow()
     };
-    let near = |at: usize| ends.iter().any(|e| at.abs_diff(*e as usize) <= 6) || at % 101 == 0;
+    let near = |at: usize| ends.iter().any(|e| at.abs_diff(*e as usize) <= 6) || at.is_multiple_of(101);
     for at in (0..=bytes.len()).filter(|at| near(*at)) {
         let dir = copy(whole.path());
         let path = dir.path().join("calls").join(segment.file_name().unwrap());
