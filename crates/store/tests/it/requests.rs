@@ -258,5 +258,5 @@ async fn nothing_is_asked_for_a_run_that_only_has_to_end() {
     let room = BudgetShort { used: Amounts::default(), ..short(1) };
     assert!(done(&store, move |tx| tx.budget_ask(other, room).boxed()).await.is_none(), "there is room");
     assert!(short_of_budget(&store, other, 7).await.is_none(), "another iteration");
-    assert_eq!(store.task_spent(other).await.unwrap().total, Amounts::default());
+    assert_eq!(store.call_spent(other.into()).await.unwrap().total, Amounts::default());
 }
