@@ -78,6 +78,10 @@ restore: built ## Put a backup back: make restore FILE=…
 bench: build ## Benchmarks into target/bench.json and docs/benchmarks.md (ONLY=name for one)
 	@scripts/bench $(ONLY)
 
+.PHONY: fuzz
+fuzz: ## Hostile input for the parsers of model calls for SECONDS (default 60; ONLY=stream-chat for one)
+	@cargo run -q --release -p fuzz -- $(or $(ONLY),all) --seconds $(or $(SECONDS),60)
+
 .PHONY: fmt
 fmt: ## Format the code
 	@cargo fmt --all

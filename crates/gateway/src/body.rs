@@ -3,11 +3,7 @@
 use crate::reply::Refusal;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{
-    HeaderMap, StatusCode,
-    body::Body,
-    header::CONTENT_LENGTH,
-};
+use hyper::{HeaderMap, StatusCode, body::Body, header::CONTENT_LENGTH};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -59,12 +55,7 @@ impl Held {
 }
 
 /// Reads a whole request body of at most `max` bytes.
-pub(crate) async fn read<B>(
-    memory: &Memory,
-    headers: &HeaderMap,
-    body: B,
-    max: usize,
-) -> Result<(Bytes, Held), Refusal>
+pub(crate) async fn read<B>(memory: &Memory, headers: &HeaderMap, body: B, max: usize) -> Result<(Bytes, Held), Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,

@@ -34,10 +34,12 @@ where
 {
     let identity = match token {
         Some(name) => Identity::Token(name),
-        None => match key(&parts.headers).or_else(|| key_in_query(&parts.uri)).and_then(|k| shared.store.keys().find(k)) {
-            Some(key) => Identity::Key(key),
-            None => Identity::Unknown,
-        },
+        None => {
+            match key(&parts.headers).or_else(|| key_in_query(&parts.uri)).and_then(|k| shared.store.keys().find(k)) {
+                Some(key) => Identity::Key(key),
+                None => Identity::Unknown,
+            }
+        }
     };
     let outside = Outside { shared: Arc::clone(shared), identity, cancel: cancel.clone() };
     let path = parts.uri.path();

@@ -25,6 +25,7 @@ mod config;
 mod error;
 mod events;
 mod mcp;
+mod metrics;
 mod models;
 pub mod prices;
 mod providers;
@@ -39,8 +40,9 @@ mod socket;
 
 pub use config::Config;
 pub use error::GatewayError;
-pub use providers::{AliasConfig, ModelName, ProviderConfig, ProviderHealth, ProviderKind, Registry, ResolveError, Route};
+pub use providers::{
+    AliasConfig, ModelName, ProviderConfig, ProviderHealth, ProviderKind, Registry, ResolveError, Route,
+};
 pub use reply::{BrokenOff, Reply, ReplyBody};
 pub use secret::Secret;
 pub use server::{Gateway, Socket};
-

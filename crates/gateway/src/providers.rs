@@ -19,11 +19,11 @@ mod route;
 
 pub(crate) use config::Provider;
 pub use config::{AliasConfig, ProviderConfig};
-pub use kind::ProviderKind;
 pub(crate) use kind::Operation;
+pub use kind::ProviderKind;
 pub(crate) use near::names as near;
-pub use route::{ModelName, ResolveError, Route};
 pub(crate) use route::Target;
+pub use route::{ModelName, ResolveError, Route};
 
 use crate::{Config, GatewayError, client::Connector};
 use config::{Limits, check_name, wrong};

@@ -9,11 +9,11 @@ use hyper::{
 };
 use llm::{ApiError, ErrorKind, Format};
 use serde_json::Value;
-use store::NotSent;
 use std::{
     pin::Pin,
     task::{Context, Poll},
 };
+use store::NotSent;
 
 /// An answer was broken off on purpose: its end must not look like a good one.
 #[derive(Debug, thiserror::Error)]

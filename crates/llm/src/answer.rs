@@ -8,6 +8,9 @@ pub const MAX_TOOL_CALLS: usize = 256;
 /// The most bytes of text, reasoning and arguments that are kept; the recorded stream has all of it.
 pub const MAX_KEPT_BYTES: usize = 2 << 20;
 
+/// How much of what went beyond is kept before the newest piece.
+const BEYOND_BYTES: usize = 4 << 10;
+
 /// Tokens as the upstream counted them; none is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -105,6 +108,9 @@ pub struct Answer {
     pub done: bool,
     /// Text, reasoning or arguments went beyond [`MAX_KEPT_BYTES`] and are kept in part.
     pub truncated: bool,
+    /// The last few thousand bytes of what went beyond, for a look at all that passes.
+    #[serde(skip)]
+    pub beyond: String,
     #[serde(skip)]
     kept: usize,
     #[serde(skip)]
@@ -173,16 +179,31 @@ impl Answer {
     fn keep<'t>(&mut self, text: &'t str) -> &'t str {
         let room = MAX_KEPT_BYTES.saturating_sub(self.kept);
         let kept = &text[..text.floor_char_boundary(room)];
-        self.truncated |= kept.len() < text.len();
         self.kept += kept.len();
+        let rest = &text[kept.len()..];
+        if !rest.is_empty() {
+            self.truncated = true;
+            self.beyond.push_str(rest);
+            if self.beyond.len() > 2 * BEYOND_BYTES + rest.len() {
+                let from = self.beyond.floor_char_boundary(self.beyond.len() - BEYOND_BYTES - rest.len());
+                self.beyond.drain(..from);
+            }
+        }
         kept
     }
 
     fn add_tool_call(&mut self, slot: Option<(u32, u32)>, id: Option<&str>, name: Option<&str>, arguments: &str) {
         let id = id.filter(|i| !i.is_empty());
         let arguments = self.keep(arguments);
-        // Some upstreams give every call index 0 or none at all: another id means another call.
-        let is_same = |known: &ToolCall| id.is_none_or(|i| known.id.is_empty() || known.id == i);
+        // Some upstreams give every call index 0 or none at all: another id means another call, and so do a name and
+        // arguments behind complete arguments.
+        let again = name.is_some_and(|n| !n.is_empty()) && !arguments.is_empty();
+        let is_over = |known: &ToolCall| {
+            again && known.id.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&known.arguments).is_ok()
+        };
+        let is_same = |known: &ToolCall| {
+            id.map_or(!is_over(known), |i| known.id == i || (known.id.is_empty() && !is_over(known)))
+        };
         let at = match slot {
             Some(_) => self.slots.iter().rposition(|s| *s == slot),
             None => self.tool_calls.len().checked_sub(1),

@@ -6,6 +6,7 @@ mod from_client;
 mod from_provider;
 mod grammar;
 mod response;
+mod settings;
 mod thinking;
 mod to_client;
 mod to_provider;

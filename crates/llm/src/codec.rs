@@ -141,10 +141,14 @@ pub fn render_stream_error(format: Format, error: &ApiError) -> Vec<u8> {
 
 /// What a provider's error answer says. `Retry-After` is a header and is the caller's to add.
 pub fn parse_error(format: Format, status: u16, body: &[u8]) -> ApiError {
-    match format {
+    let mut error = match format {
         Format::Messages => messages::parse_error(status, body),
         Format::Gemini => gemini::parse_error(status, body),
         Format::Ollama => ollama::parse_error(status, body),
         Format::Chat | Format::Responses => crate::openai::parse_error(status, body),
+    };
+    if error.status < 400 {
+        error.status = error.kind.status();
     }
+    error
 }

@@ -7,8 +7,9 @@
 //! - A stream comes as server-sent events (`alt=sse`) or as one JSON array that grows; both are read.
 //! - Calls of functions may have no id: each gets one that is made from the call's own, so that a repetition of the same
 //!   stream gives the same ids, and no two calls ever share one.
-//! - A thought signature stands on a part. On a function call it is the call's seal; elsewhere it is a block of
-//!   reasoning that has nothing but its seal, and goes back as an empty text with the signature.
+//! - A thought signature stands on a part. On a function call it is the call's seal; on a text it is a block of
+//!   reasoning that has nothing but its seal, and goes back as an empty text with the signature. A client of this format
+//!   gets another provider's seal on an empty thought, which ends the thoughts before it.
 
 mod decode;
 mod encode;
@@ -19,6 +20,7 @@ mod parse;
 mod prompt;
 mod render;
 mod schema;
+mod seal;
 mod wire;
 
 pub(crate) use decode::{Decoder, parse_response};

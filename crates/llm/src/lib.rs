@@ -30,6 +30,7 @@ mod ollama;
 mod openai;
 mod read;
 mod responses;
+mod schema;
 pub mod sse;
 mod stream;
 mod tools;

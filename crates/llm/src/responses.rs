@@ -11,6 +11,7 @@ mod echo;
 mod from_client;
 mod from_provider;
 mod items;
+mod output;
 mod to_client;
 mod to_client_stream;
 mod to_provider;

@@ -4,6 +4,10 @@
 //! two; comments and unknown fields are skipped; several `data` lines are joined by LF. An event larger than
 //! [`MAX_EVENT_BYTES`] is dropped and reported as [`Event::TooLarge`].
 
+mod gate;
+
+pub use gate::Gate;
+
 /// The largest event that is read.
 pub const MAX_EVENT_BYTES: usize = 16 << 20;
 

@@ -112,10 +112,14 @@ impl StreamTranslator {
 
 impl State {
     fn pass(&mut self, event: Event, out: &mut Vec<u8>) {
-        self.answer.observe(&event);
         if self.closed {
+            // Only what it costs is of interest behind the end.
+            if let Event::Usage(_) = event {
+                self.answer.observe(&event);
+            }
             return;
         }
+        self.answer.observe(&event);
         self.carrier.observe(&event);
         note_losses(self.client, &event, &mut self.losses);
         match event {

@@ -93,13 +93,16 @@ impl Tools {
         if let Some(at) = known
             && let Some(tool) = self.calls.get_mut(at)
         {
-            let late = tool.made && piece.slot.is_some();
+            // A name and arguments behind complete arguments are another call, whatever its number.
+            let again = piece.name.is_some_and(|n| !n.is_empty()) && !piece.text.is_empty();
+            let over = tool.waiting.is_none() && again && tool.shape.is_complete();
+            let late = tool.made && piece.slot.is_some() && !over;
             if let Some(id) = id.filter(|_| late && tool.waiting.is_some()) {
                 id.clone_into(&mut tool.id);
                 tool.made = false;
             }
-            // Another id means another call, also under the same number.
-            if late || id.is_none_or(|i| tool.id == i) {
+            // So is another id, also under the same number.
+            if late || id.map_or(!over, |i| tool.id == i) {
                 return Some(at);
             }
         }

@@ -59,8 +59,7 @@ pub(super) async fn of_caller(caller: &Outside, asked: &str) -> Result<Route, Re
         route.targets.retain(|t| in_scope(scope, &t.provider.name, &t.model));
     }
     if route.targets.is_empty() {
-        let message =
-            format!("this key may not use the model {:?}; it may use: {}", shown(asked), scope.join(", "));
+        let message = format!("this key may not use the model {:?}; it may use: {}", shown(asked), scope.join(", "));
         return Err(Refusal::new(StatusCode::FORBIDDEN, "model_not_allowed", message));
     }
     Ok(route)

@@ -255,6 +255,7 @@ async fn begin_sandbox(asking: &Asking) -> Result<(CallRef, Chosen), Refusal> {
         (Ok(Recorded::Sent(call)), Some((Ok(chosen), _))) => Ok((call, chosen)),
         (Ok(Recorded::Refused(..)), Some((Err(no), iteration))) => {
             let refusal = no.refusal(true);
+            who.shared().metrics.refused(refusal.code);
             if refusal.code == judge::TOOLS_MISSING {
                 tools_missing(who, sandbox.task).await?;
             }
@@ -344,6 +345,7 @@ impl Asking {
 
 /// Records a refusal; if that cannot be, the refusal is that.
 pub(super) async fn refuse(who: &Who, asked: &Asked, refusal: Refusal) -> Refusal {
+    who.shared().metrics.refused(refusal.code);
     let by = match who {
         Who::Sandbox(s) => RefusedCaller::Task(s.task),
         Who::Caller(c) => match &c.identity {

@@ -1,11 +1,6 @@
 //! `count_tokens` for models whose provider has no such call: an estimate of our own. Nothing leaves, so nothing is recorded.
 
-use super::{
-    admit,
-    begin::Asked,
-    ingress::Ingress,
-    who::Who,
-};
+use super::{admit, begin::Asked, ingress::Ingress, who::Who};
 use crate::reply::{self, Reply};
 use bytes::Bytes;
 use hyper::{StatusCode, header::HeaderValue};

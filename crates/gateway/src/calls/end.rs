@@ -1,7 +1,7 @@
 //! The end of a call, as it is recorded.
 
 use super::{failure::Failure, open::Open, spend};
-use crate::{resilience, secret::Needles};
+use crate::{metrics::Ended, resilience, secret::Needles};
 use futures::future::BoxFuture;
 use llm::Answer;
 use serde_json::Value;
@@ -74,6 +74,15 @@ impl Ending {
                 .collect(),
             carries: if whole { self.carries } else { Vec::new() },
         };
+        shared.metrics.ended(&Ended {
+            provider: &open.attempt.target.provider.name,
+            model: &open.attempt.target.model,
+            status: end.status,
+            tokens: &end.tokens,
+            cost_micro_usd: actual.micro_usd,
+            duration: open.started.elapsed(),
+            first_byte: open.first_byte,
+        });
         Box::pin(async move {
             let written = shared.recorder.end(&call, end).await;
             if let Err(e) = &written {

@@ -1,13 +1,6 @@
 //! A begun call. Whatever happens to it, its end is recorded once.
 
-use super::{
-    begin::Asked,
-    capture::Capture,
-    end::Ending,
-    failure::Failure,
-    spawn_tracked,
-    who::Who,
-};
+use super::{begin::Asked, capture::Capture, end::Ending, failure::Failure, spawn_tracked, who::Who};
 use crate::{
     body::Held,
     budget::Reservation,

@@ -9,7 +9,11 @@ use hyper::{Request, Response, body::Incoming};
 pub(super) type NoAnswer = (Failure, resilience::Failure);
 
 /// Sends and waits for the head of the answer.
-pub(super) async fn send(config: &Config, target: &Target, prepared: &Prepared) -> Result<Response<Incoming>, NoAnswer> {
+pub(super) async fn send(
+    config: &Config,
+    target: &Target,
+    prepared: &Prepared,
+) -> Result<Response<Incoming>, NoAnswer> {
     use resilience::Failure::{NoAnswer, NotSent};
     let name = &target.provider.name;
     let mut request = Request::new(Full::new(prepared.body.clone()));

@@ -60,7 +60,9 @@ enum State {
         tracker: TaskTracker,
     },
     /// The last bytes are out, and then it breaks off. Given to the connection in two steps, so that it sends them.
-    BreakingOff { paused: bool },
+    BreakingOff {
+        paused: bool,
+    },
     Over,
 }
 
@@ -155,7 +157,9 @@ fn poll_state(state: &mut State, cx: &mut Context<'_>) -> Poll<Option<Result<Byt
             State::Flowing(flowing) => match ready!(flowing.poll(cx)) {
                 Step::Piece(piece) => return Poll::Ready(Some(Ok(piece))),
                 Step::End(failure, last) => {
-                    let State::Flowing(flowing) = std::mem::replace(state, State::Over) else { return Poll::Ready(None) };
+                    let State::Flowing(flowing) = std::mem::replace(state, State::Over) else {
+                        return Poll::Ready(None);
+                    };
                     *state = flowing.end(failure, last);
                 }
             },
@@ -207,7 +211,10 @@ impl Flowing {
                     ready!(self.poll_idle(cx));
                     let limit = self.flow.idle_limit();
                     let message = format!("the provider was silent for {limit:?} within its answer (idle timeout)");
-                    return Poll::Ready(Step::End(Some(Failure::timed_out("upstream_idle_timeout", message)), Bytes::new()));
+                    return Poll::Ready(Step::End(
+                        Some(Failure::timed_out("upstream_idle_timeout", message)),
+                        Bytes::new(),
+                    ));
                 }
             };
             self.deadline = self.flow.idle_deadline();
@@ -226,7 +233,10 @@ impl Flowing {
             };
             match taken {
                 Err(failure) => return Poll::Ready(Step::End(Some(failure), Bytes::new())),
-                Ok(out) if self.flow.is_done() => return Poll::Ready(Step::End(None, out)),
+                Ok(out) if self.flow.is_done() => {
+                    let last = self.flow.flush(out);
+                    return Poll::Ready(Step::End(None, last));
+                }
                 Ok(out) if out.is_empty() => {}
                 Ok(out) => return Poll::Ready(Step::Piece(out)),
             }

@@ -39,7 +39,9 @@ pub(crate) fn is_forbidden_host(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     match bare.parse::<IpAddr>() {
         Ok(address) => is_forbidden(address),
-        Err(_) => ["metadata.google.internal", "metadata.goog", "metadata"].iter().any(|m| bare.eq_ignore_ascii_case(m)),
+        Err(_) => {
+            ["metadata.google.internal", "metadata.goog", "metadata"].iter().any(|m| bare.eq_ignore_ascii_case(m))
+        }
     }
 }
 

@@ -135,7 +135,11 @@ pub(super) fn check_name(name: &str) -> Result<(), GatewayError> {
 }
 
 impl Provider {
-    pub(super) fn new(config: &ProviderConfig, connector: &client::Connector, limits: &Limits) -> Result<Self, GatewayError> {
+    pub(super) fn new(
+        config: &ProviderConfig,
+        connector: &client::Connector,
+        limits: &Limits,
+    ) -> Result<Self, GatewayError> {
         let wrong = |message: String| wrong(&config.name, message);
         check_name(&config.name)?;
         let kind = config.kind;
@@ -191,9 +195,11 @@ impl Provider {
         model: &str,
         stream: bool,
     ) -> Result<Option<Uri>, GatewayError> {
-        if let Some(uri) = self.chat_uri.as_ref().filter(|_| {
-            operation == Operation::Generate && format == Format::Chat && self.kind != ProviderKind::Gemini
-        }) {
+        if let Some(uri) = self
+            .chat_uri
+            .as_ref()
+            .filter(|_| operation == Operation::Generate && format == Format::Chat && self.kind != ProviderKind::Gemini)
+        {
             return Ok(Some(uri.clone()));
         }
         self.kind.path(operation, format, model, stream).map(|path| self.at(&path)).transpose()
@@ -236,7 +242,10 @@ fn headers(config: &ProviderConfig) -> Result<HeaderMap, GatewayError> {
         let parsed: HeaderName =
             name.parse().map_err(|_| wrong(&config.name, format!("{name:?} is not a header name")))?;
         if HOP_HEADERS.contains(&parsed.as_str()) {
-            return Err(wrong(&config.name, format!("the header {name:?} belongs to the connection and cannot be set")));
+            return Err(wrong(
+                &config.name,
+                format!("the header {name:?} belongs to the connection and cannot be set"),
+            ));
         }
         headers.insert(parsed, secret(value.expose())?);
     }

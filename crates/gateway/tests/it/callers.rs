@@ -22,7 +22,9 @@ async fn without_a_valid_key_nothing_leaves_and_it_is_recorded() {
     assert!(w.seen().is_empty());
     let calls = w.calls().await;
     assert_eq!(calls.len(), 6);
-    assert!(calls.iter().all(|c| c.status == CallStatus::Refused && c.error_code.as_deref() == Some("invalid_api_key")));
+    assert!(
+        calls.iter().all(|c| c.status == CallStatus::Refused && c.error_code.as_deref() == Some("invalid_api_key"))
+    );
 }
 
 #[tokio::test]
@@ -38,6 +40,8 @@ async fn a_key_may_use_what_it_is_scoped_to_and_nothing_else() {
         assert_eq!(status, StatusCode::OK, "{model}: {body:?}");
         assert_eq!(w.newest_call(CallStatus::Done).await.provider.as_deref(), Some(provider));
     }
+    // As a server does in the background.
+    w.gateway.registry().models().await;
     let before = w.seen().len();
     for model in ["anthropic/text", "gemini/text", "ollama/text"] {
         let (status, body) = w.ask_as(&key, "/v1/chat/completions", &chat(model, false)).await;
@@ -74,6 +78,26 @@ async fn models_are_listed_in_the_shape_of_the_client() {
 }
 
 #[tokio::test]
+async fn what_happens_is_counted() {
+    let w = Outside::new().await;
+    w.ask("/v1/chat/completions", &chat("openai/text", false)).await;
+    w.ask("/v1/chat/completions", &chat("openai/err-500-then-ok", true)).await;
+    w.ask_as("tfk_wrong", "/v1/chat/completions", &chat("openai/text", false)).await;
+    let text = w.gateway.metrics_text();
+    for line in [
+        "taskforge_llm_calls_total{provider=\"openai\",model=\"text\",status=\"done\"} 1",
+        "taskforge_llm_retries_total 1",
+        "taskforge_llm_refused_total{code=\"invalid_api_key\"} 1",
+        "taskforge_llm_open_streams 0",
+        "taskforge_llm_breaker_state{provider=\"openai\"} 0",
+        "taskforge_llm_call_seconds_count{provider=\"openai\",model=\"text\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    assert!(text.contains("kind=\"prompt\"} 2"), "{text}");
+}
+
+#[tokio::test]
 async fn the_seeds_prefixes_lead_to_their_providers() {
     // Without lists, as where a provider has none, the beginning of a name decides.
     let w = Outside::new().await;
@@ -83,9 +107,13 @@ async fn the_seeds_prefixes_lead_to_their_providers() {
     let gone = |kind: ProviderKind| ProviderConfig::new(kind.as_str(), kind, "http://127.0.0.1:9");
     let kinds = [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Ollama];
     w.gateway.registry().replace(kinds.map(gone).to_vec(), Vec::new()).unwrap();
-    for (model, provider) in
-        [("claude-x", "anthropic"), ("gemini-x", "gemini"), ("gpt-x", "openai"), ("o3-x", "openai"), ("qwen3", "ollama")]
-    {
+    for (model, provider) in [
+        ("claude-x", "anthropic"),
+        ("gemini-x", "gemini"),
+        ("gpt-x", "openai"),
+        ("o3-x", "openai"),
+        ("qwen3", "ollama"),
+    ] {
         let (status, _) = w.ask("/v1/chat/completions", &chat(model, false)).await;
         assert_eq!(status, StatusCode::BAD_GATEWAY);
         assert_eq!(w.newest_call(CallStatus::Failed).await.provider.as_deref(), Some(provider), "{model}");

@@ -15,6 +15,6 @@ mod outside;
 mod refusals;
 mod requests;
 mod retries;
-mod streams;
 mod sockets;
+mod streams;
 mod world;

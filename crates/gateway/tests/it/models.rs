@@ -33,11 +33,10 @@ async fn a_sandbox_sees_the_models_of_its_policy() {
 async fn a_name_leads_to_exactly_one_model_or_to_a_clear_error() {
     let (a, b) =
         (Fake::start(list(&["gpt-4o", "same", "v/x"])).await, Fake::start(list(&["qwen3:latest", "same"])).await);
-    let registry = of(
-        vec![
-            provider("openai", ProviderKind::Openai, a.url()),
-            provider("ollama", ProviderKind::Ollama, format!("http://{}/v1/", b.address)),
-        ]);
+    let registry = of(vec![
+        provider("openai", ProviderKind::Openai, a.url()),
+        provider("ollama", ProviderKind::Ollama, format!("http://{}/v1/", b.address)),
+    ]);
     let resolve = |name: &'static str| {
         let registry = registry.clone();
         async move { registry.resolve(name).await.map(|m| m.to_string()) }
@@ -69,11 +68,10 @@ async fn an_upstream_that_is_away_is_named_and_one_without_a_list_is_trusted() {
     drop(gone);
     let plain = Fake::start(nobody).await;
     plain.answer(|_| json_answer(404, &Value::Null));
-    let registry = of(
-        vec![
-            provider("away", ProviderKind::OpenaiCompatible, url),
-            provider("plain", ProviderKind::OpenaiCompatible, plain.url()),
-        ]);
+    let registry = of(vec![
+        provider("away", ProviderKind::OpenaiCompatible, url),
+        provider("plain", ProviderKind::OpenaiCompatible, plain.url()),
+    ]);
     assert_eq!(registry.resolve("plain/anything").await.unwrap().to_string(), "plain/anything");
     for name in ["away/m", "m"] {
         let error = registry.resolve(name).await.unwrap_err();

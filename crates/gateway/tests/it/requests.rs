@@ -33,8 +33,8 @@ impl World {
     async fn resolve(&self, id: RequestId, failure: Option<&'static str>) -> Request {
         let candidate = Candidate {
             request: id,
-            base_image: "sha256:a".into(),
-            parent_image: "sha256:a".into(),
+            base_image: "sha256:base".into(),
+            parent_image: "sha256:base".into(),
             artefacts: Vec::new(),
             dockerfile: "FROM a\n".into(),
             policy_version: 1,

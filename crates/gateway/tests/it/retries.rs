@@ -49,7 +49,11 @@ async fn an_error_that_stays_is_told_in_the_clients_own_shape() {
     for (model, attempts) in [("openai/err-400", 1), ("anthropic/err-400", 1), ("gemini/err-503", 2)] {
         let (status, body) = w.ask("/v1/messages", &messages(model)).await;
         let error: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((&error["type"], error["error"]["message"].is_string()), (&json!("error"), true), "{model}: {error}");
+        assert_eq!(
+            (&error["type"], error["error"]["message"].is_string()),
+            (&json!("error"), true),
+            "{model}: {error}"
+        );
         assert!(status.is_client_error() || status.is_server_error());
         assert_eq!(w.newest_call(CallStatus::Failed).await.attempts, attempts, "{model}");
         let (_, body) = w.ask("/v1/chat/completions", &chat(model, false)).await;

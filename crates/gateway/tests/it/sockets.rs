@@ -75,9 +75,14 @@ async fn nothing_but_the_fixed_routes_is_there() {
             assert_eq!(w.ask(method, path, "").await.0, StatusCode::NOT_FOUND, "{method} {path}");
         }
     }
-    for (method, path) in
-        [("GET", "/v1/chat/completions"), ("POST", "/v1/models"), ("DELETE", "/v1/models/x"), ("GET", "/v1/messages"), ("GET", "/tf/events"), ("PUT", "/mcp")]
-    {
+    for (method, path) in [
+        ("GET", "/v1/chat/completions"),
+        ("POST", "/v1/models"),
+        ("DELETE", "/v1/models/x"),
+        ("GET", "/v1/messages"),
+        ("GET", "/tf/events"),
+        ("PUT", "/mcp"),
+    ] {
         assert_eq!(w.ask(method, path, "").await.0, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
     }
 }

@@ -44,8 +44,12 @@ async fn a_cut_stream_ends_with_an_error_event_of_the_clients_format() {
     let w = Outside::new().await;
     let cells: [(&str, Value, &str); 3] = [
         ("/v1/chat/completions", chat("openai/cut", true), "\"error\""),
-        ("/v1/messages", json!({"model":"openai/cut","stream":true,"max_tokens":20,
-            "messages":[{"role":"user","content":"hi"}]}), "event: error"),
+        (
+            "/v1/messages",
+            json!({"model":"openai/cut","stream":true,"max_tokens":20,
+            "messages":[{"role":"user","content":"hi"}]}),
+            "event: error",
+        ),
         ("/v1/responses", json!({"model":"anthropic/cut","stream":true,"input":"hi"}), "error"),
     ];
     for (path, body, mark) in cells {

@@ -136,7 +136,7 @@ fn write_usage(o: &mut write::Object<'_>, usage: &Usage) {
         let mut d = u.object("prompt_tokens_details");
         d.put("cached_tokens", &cached.unwrap_or(0));
         d.put("audio_tokens", &0);
-        d.some("cache_write_tokens", &cache_write);
+        d.put("cache_write_tokens", &cache_write.unwrap_or(0));
     }
     let mut d = u.object("completion_tokens_details");
     d.put("reasoning_tokens", &reasoning.unwrap_or(0));

@@ -3,9 +3,9 @@
 //! A function call goes out whole, when its arguments are complete. The last piece has the reason of the end and the
 //! counts.
 
-use super::errors;
+use super::{errors, seal};
 use crate::{
-    Format, Losses, StreamMeta, Usage,
+    ApiError, ErrorKind, Format, Losses, StreamMeta, Usage,
     ir::{Event, Finish, Json, Response, Seal},
     sse::MAX_EVENT_BYTES,
     write,
@@ -19,6 +19,8 @@ pub(crate) struct Encoder {
     calls: Vec<Call>,
     /// Bytes of arguments that are kept.
     kept: usize,
+    /// The stream has ended in an error of our own.
+    failed: bool,
     usage: Usage,
     finish: Option<Finish>,
 }
@@ -37,7 +39,8 @@ struct Call {
 enum Part<'a> {
     Text(&'a str),
     Thought(&'a str),
-    Signature(&'a Seal),
+    /// The seal of a block, and whether it is all there is of it.
+    Signature(&'a Seal, bool),
     Call(&'a Call),
 }
 
@@ -50,9 +53,12 @@ impl Part<'_> {
                 part.put("text", text);
                 part.put("thought", &true);
             }
-            Part::Signature(seal) => {
+            Part::Signature(seal, redacted) => {
                 part.put("text", "");
-                part.put("thoughtSignature", &seal.text_for(Format::Gemini));
+                if seal.origin != Format::Gemini {
+                    part.put("thought", &true);
+                }
+                part.put("thoughtSignature", &seal::write(seal, *redacted));
             }
             Part::Call(call) => {
                 let mut function = part.object("functionCall");
@@ -60,7 +66,7 @@ impl Part<'_> {
                 function.put("name", &call.name);
                 function.put("args", &args(&call.arguments, call.custom));
                 drop(function);
-                part.some("thoughtSignature", &call.seal.as_ref().map(|s| s.text_for(Format::Gemini)));
+                part.some("thoughtSignature", &call.seal.as_ref().map(|s| seal::write(s, false)));
             }
         }
     }
@@ -80,10 +86,21 @@ fn args(text: &str, custom: bool) -> Json {
 impl Encoder {
     /// An encoder for a call.
     pub(crate) fn new(meta: StreamMeta) -> Self {
-        Self { meta, calls: Vec::new(), kept: 0, usage: Usage::default(), finish: None }
+        Self { meta, calls: Vec::new(), kept: 0, failed: false, usage: Usage::default(), finish: None }
     }
 
     fn piece(&self, out: &mut Vec<u8>, part: &Part<'_>) {
+        self.chunk(out, part, |_| {}, |_| {});
+    }
+
+    /// A piece with more fields of the candidate, and of the whole.
+    fn chunk(
+        &self,
+        out: &mut Vec<u8>,
+        part: &Part<'_>,
+        more: impl FnOnce(&mut write::Object<'_>),
+        last: impl FnOnce(&mut write::Object<'_>),
+    ) {
         write::sse(out, None, |out| {
             let mut top = write::Object::new(out);
             let mut candidates = top.array("candidates");
@@ -92,11 +109,27 @@ impl Encoder {
             part.put(&mut content.array("parts"));
             content.put("role", "model");
             drop(content);
+            more(&mut candidate);
             candidate.put("index", &0);
             drop(candidate);
             drop(candidates);
+            last(&mut top);
             put_names(&mut top, &self.meta);
         });
+    }
+
+    /// Keeps more arguments. A call that is too large to go out whole fails the stream: half of it would be another
+    /// call.
+    fn arguments(&mut self, out: &mut Vec<u8>, index: u32, text: &str) {
+        let Some(call) = self.calls.iter_mut().find(|c| c.index == index) else { return };
+        if self.kept + text.len() > MAX_EVENT_BYTES {
+            let what = "a tool call of the answer is too large to be passed on";
+            errors::write_stream_error(&ApiError::new(502, ErrorKind::Server, "answer_too_large", what), out);
+            (self.failed, self.calls, self.kept) = (true, Vec::new(), 0);
+            return;
+        }
+        self.kept += text.len();
+        call.arguments.push_str(text);
     }
 
     fn end_call(&mut self, out: &mut Vec<u8>, index: u32) {
@@ -110,33 +143,33 @@ impl Encoder {
 
 impl crate::codec::Encoder for Encoder {
     fn encode(&mut self, event: &Event, out: &mut Vec<u8>) {
+        if self.failed {
+            return;
+        }
         match event {
             Event::Text(text) | Event::Refusal(text) => self.piece(out, &Part::Text(text)),
             Event::Reasoning(text) => self.piece(out, &Part::Thought(text)),
             Event::ReasoningBreak => self.piece(out, &Part::Thought("\n\n")),
-            Event::ReasoningEnd { id: _, seal: Some(seal), redacted: _ } => self.piece(out, &Part::Signature(seal)),
+            Event::ReasoningEnd { id: _, seal: Some(seal), redacted } => {
+                self.piece(out, &Part::Signature(seal, *redacted))
+            }
             Event::ToolStart { index, id, name, custom, seal } => {
                 let (id, name, arguments) = (id.clone(), name.clone(), String::new());
                 self.calls.push(Call { index: *index, id, name, custom: *custom, seal: seal.clone(), arguments });
             }
-            Event::ToolArguments { index, text } => {
-                if self.kept + text.len() <= MAX_EVENT_BYTES
-                    && let Some(call) = self.calls.iter_mut().find(|c| c.index == *index)
-                {
-                    self.kept += text.len();
-                    call.arguments.push_str(text);
-                }
+            Event::ToolArguments { index, text } => self.arguments(out, *index, text),
+            Event::Logprobs(logprobs) => {
+                self.chunk(out, &Part::Text(""), |candidate| put_logprobs(candidate, logprobs), |_| {});
             }
             Event::ToolStop { index } => self.end_call(out, *index),
             Event::Usage(usage) => self.usage.update(*usage),
             Event::Finish(finish) => self.finish = Some(finish.clone()),
             Event::Error(error) => errors::write_stream_error(error, out),
-            // A comment keeps the connection alive, as this format has no sign of life of its own.
-            Event::Ping => out.extend_from_slice(b": ping\n\n"),
             Event::Start { .. }
             | Event::Annotation(_)
-            | Event::Logprobs(_)
             | Event::ReasoningEnd { .. }
+            // The format has no sign of life, and Google's SDKs take a comment for a fault.
+            | Event::Ping
             | Event::Loss(_)
             | Event::Malformed
             | Event::Done => {}
@@ -144,25 +177,15 @@ impl crate::codec::Encoder for Encoder {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.failed {
+            return;
+        }
         while let Some(index) = self.calls.first().map(|c| c.index) {
             self.end_call(out, index);
         }
         let reason = word(self.finish.as_ref());
-        write::sse(out, None, |out| {
-            let mut top = write::Object::new(out);
-            let mut candidates = top.array("candidates");
-            let mut candidate = candidates.object();
-            let mut content = candidate.object("content");
-            Part::Text("").put(&mut content.array("parts"));
-            content.put("role", "model");
-            drop(content);
-            candidate.put("finishReason", reason);
-            candidate.put("index", &0);
-            drop(candidate);
-            drop(candidates);
-            put_usage(&mut top, &self.usage, &self.meta);
-            put_names(&mut top, &self.meta);
-        });
+        let usage = |top: &mut write::Object<'_>| put_usage(top, &self.usage, &self.meta);
+        self.chunk(out, &Part::Text(""), |candidate| candidate.put("finishReason", reason), usage);
     }
 }
 
@@ -191,7 +214,7 @@ pub(crate) fn render_response(response: &Response, meta: &StreamMeta, losses: &m
                     Part::Thought(&reasoning.texts.join("\n\n")).put(&mut array);
                 }
                 if let Some(seal) = &reasoning.seal {
-                    Part::Signature(seal).put(&mut array);
+                    Part::Signature(seal, reasoning.redacted).put(&mut array);
                 }
             }
             Content::ToolCall(call) => {
@@ -273,5 +296,25 @@ fn put_logprobs(candidate: &mut write::Object<'_>, logprobs: &Json) {
         let mut object = top.object();
         let mut array = object.array("candidates");
         token.top_logprobs.iter().for_each(|t| put(&mut array, t));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Encoder as _;
+
+    #[test]
+    fn a_call_that_is_too_large_fails_the_stream() {
+        let mut encoder = Encoder::new(StreamMeta::default());
+        let mut out = Vec::new();
+        let start = Event::ToolStart { index: 0, id: "a".into(), name: "f".into(), custom: false, seal: None };
+        encoder.encode(&start, &mut out);
+        let piece = Event::ToolArguments { index: 0, text: "x".repeat(1 << 20) };
+        (0..18).for_each(|_| encoder.encode(&piece, &mut out));
+        encoder.encode(&Event::ToolStop { index: 0 }, &mut out);
+        encoder.finish(&mut out);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("data: {\"error\":{\"code\":502,") && out.matches("data:").count() == 1, "{out}");
     }
 }

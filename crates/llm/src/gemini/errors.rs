@@ -32,7 +32,7 @@ struct Detail {
     retry_delay: Option<String>,
 }
 
-/// What an error answer says; inside a stream there is no status (0), and the error has its own.
+/// What an error answer says; inside a stream there is no status of a failure, and the error has its own.
 pub(crate) fn parse_error(status: u16, body: &[u8]) -> ApiError {
     let inner = match serde_json::from_slice::<Wire>(body) {
         Ok(Wire::One(one)) => Some(one.error),
@@ -43,9 +43,9 @@ pub(crate) fn parse_error(status: u16, body: &[u8]) -> ApiError {
         let text = String::from_utf8_lossy(body);
         let text = if text.trim().is_empty() { "the provider gave no reason" } else { text.trim() };
         let kind = ErrorKind::of_status(status);
-        return ApiError::new(if status == 0 { kind.status() } else { status }, kind, "provider_error", text);
+        return ApiError::new(if status < 400 { kind.status() } else { status }, kind, "provider_error", text);
     };
-    let status = if status == 0 { code.unwrap_or(500) } else { status };
+    let status = if status < 400 { code.filter(|c| *c >= 400).unwrap_or(500) } else { status };
     let message = message.unwrap_or_else(|| "the provider gave no reason".into());
     let is_key = details.iter().any(|d| d.reason.as_deref() == Some("API_KEY_INVALID"));
     let kind = match word.as_deref() {

@@ -1,16 +1,17 @@
 //! Reading a request of a client that speaks Gemini's format. Names are taken in both of the forms that Google takes,
 //! `camelCase` and `snake_case`.
 
-use super::schema::to_json_schema;
+use super::{schema::to_json_schema, seal};
 use crate::{
     Format, Losses, TranslateError,
     ids::CallIds,
     ir::{
         CacheHint, Content, Effort, Function, Identity, Json, Logprobs, Message, Opaque, Part, Reasoning,
-        ReasoningConfig, Request, ResponseFormat, Role, Sampling, Seal, Source, Tool, ToolCallPart, ToolChoice,
+        ReasoningConfig, Request, ResponseFormat, Role, Sampling, Source, Tool, ToolCallPart, ToolChoice,
         ToolResultPart,
     },
     read::{Item, Object, text_of},
+    schema,
 };
 
 type Result<T> = std::result::Result<T, TranslateError>;
@@ -38,7 +39,7 @@ pub(crate) fn parse_request(body: &[u8], losses: &mut Losses) -> Result<Request>
         messages.push(Message::new(Role::System, texts.into_iter().map(Part::text).collect()));
     }
     let contents = top.objects("contents")?.ok_or_else(|| top.bad("contents", "it is missing"))?;
-    let mut calls = Calls::default();
+    let mut calls = Calls { ids: CallIds::new("gemini"), open: Vec::new() };
     for content in contents {
         parse_content(content, &mut calls, &mut messages, losses)?;
     }
@@ -78,7 +79,6 @@ fn system_texts(top: &Object<'_>, raw: &serde_json::value::RawValue) -> Result<V
 }
 
 /// Calls that have had no result, so that results without an id find theirs.
-#[derive(Default)]
 struct Calls {
     ids: CallIds,
     open: Vec<(String, String)>,
@@ -124,12 +124,31 @@ fn parse_content(
                 messages.push(std::mem::replace(&mut run, Message::new(role, Vec::new())));
             }
             run.role = role;
-            run.parts.push(part);
+            if let Some(part) = joined(&mut run.parts, part) {
+                run.parts.push(part);
+            }
         }
     }
     messages.push(run);
     content.rest(losses);
     Ok(())
+}
+
+/// Adds a thought to the thoughts before it that are not sealed: a stream's pieces, and the seal at their end. Gives
+/// back what begins a part of its own.
+fn joined(parts: &mut [Part], part: Part) -> Option<Part> {
+    let Content::Reasoning(more) = &part.content else { return Some(part) };
+    let Some(Part { content: Content::Reasoning(open), .. }) = parts.last_mut() else { return Some(part) };
+    let is_native = more.texts.is_empty() && more.seal.as_ref().is_some_and(|s| s.origin == Format::Gemini);
+    if open.seal.is_some() || more.redacted || is_native {
+        return Some(part);
+    }
+    match open.texts.first_mut() {
+        Some(text) => text.push_str(&more.texts.concat()),
+        None => open.texts.clone_from(&more.texts),
+    }
+    open.seal.clone_from(&more.seal);
+    None
 }
 
 /// A part; a text with a signature is two.
@@ -138,7 +157,8 @@ fn parse_part(item: Item<'_>, calls: &mut Calls, losses: &mut Losses) -> Result<
     let mut part = item.object()?;
     let thought = part.get("thought")?.unwrap_or(false);
     let seal = part.string(&key(&part, "thoughtSignature"))?;
-    let seal = seal.filter(|s| s != super::prompt::UNSIGNED).and_then(|s| Seal::read(Format::Gemini, &s));
+    let seal = seal.filter(|s| s != super::prompt::UNSIGNED).and_then(|s| seal::read(&s));
+    let (seal, redacted) = seal.map_or((None, false), |(seal, redacted)| (Some(seal), redacted));
     let mut parts: Vec<Part> = Vec::new();
     if let Some(mut call) = part.object(&key(&part, "functionCall"))? {
         let name: String = call.need("name")?;
@@ -152,7 +172,7 @@ fn parse_part(item: Item<'_>, calls: &mut Calls, losses: &mut Losses) -> Result<
         let texts = Some(text).filter(|t| !t.is_empty());
         if thought {
             let texts = texts.into_iter().collect();
-            parts.push(Content::Reasoning(Reasoning { texts, id: None, seal, redacted: false }).into());
+            parts.push(Content::Reasoning(Reasoning { texts, id: None, seal, redacted }).into());
         } else {
             parts.extend(texts.map(Part::text));
             parts.extend(
@@ -326,7 +346,8 @@ fn parse_form(config: &mut Object<'_>) -> Result<Option<ResponseFormat>> {
         (Some("application/json"), None) => Ok(Some(ResponseFormat::JsonObject)),
         (Some("application/json"), Some(schema)) => {
             let name = "response".into();
-            Ok(Some(ResponseFormat::JsonSchema { name, description: None, schema, strict: Some(true) }))
+            let strict = schema::is_strict(&schema).then_some(true);
+            Ok(Some(ResponseFormat::JsonSchema { name, description: None, schema, strict }))
         }
         (Some("text/x.enum"), _) => {
             Err(config.unsupported("responseMimeType", "answers of one word exist at Google only; use a JSON schema"))

@@ -262,8 +262,8 @@ fn put_source(part: &mut write::Object<'_>, source: &Source) -> Result<()> {
             out.put("fileUri", url);
         }
         Source::Id { origin: Format::Gemini, id } => part.object("fileData").put("fileUri", id),
-        Source::Id { origin, .. } => {
-            let why = format!("the file is kept where {} is spoken; send its bytes", origin.title());
+        Source::Id { .. } => {
+            let why = "the file is kept at another provider; send its bytes";
             return Err(TranslateError::unsupported("file_id", why));
         }
     }

@@ -6,7 +6,7 @@
 
 use super::{
     errors,
-    wire::{message_id, put_usage, render_stop},
+    wire::{Holds, message_id, put_usage, render_stop},
 };
 use crate::{
     Format, StreamMeta, Usage,
@@ -25,6 +25,7 @@ pub(crate) struct Encoder {
     open: Option<(Open, u32)>,
     /// The block of each tool call.
     tools: Vec<Tool>,
+    refused: bool,
     usage: Usage,
     finish: Option<Finish>,
 }
@@ -48,7 +49,16 @@ struct Tool {
 impl Encoder {
     /// An encoder for a call.
     pub(crate) fn new(meta: StreamMeta) -> Self {
-        Self { meta, started: false, blocks: 0, open: None, tools: Vec::new(), usage: Usage::default(), finish: None }
+        Self {
+            meta,
+            started: false,
+            blocks: 0,
+            open: None,
+            tools: Vec::new(),
+            refused: false,
+            usage: Usage::default(),
+            finish: None,
+        }
     }
 
     fn start(&mut self, id: Option<&str>, out: &mut Vec<u8>) {
@@ -172,6 +182,7 @@ impl crate::codec::Encoder for Encoder {
         }
         match event {
             Event::Text(text) | Event::Refusal(text) => {
+                self.refused |= matches!(event, Event::Refusal(_));
                 let block = self.switch(Open::Text, out);
                 piece(out, block, "text_delta", "text", text);
             }
@@ -213,7 +224,7 @@ impl crate::codec::Encoder for Encoder {
         self.close(out);
         self.tool_stop(out, None);
         let finish = self.finish.take().unwrap_or(Finish::Stop);
-        let (reason, sequence) = render_stop(&finish, !self.tools.is_empty());
+        let (reason, sequence) = render_stop(&finish, Holds { tools: !self.tools.is_empty(), refusal: self.refused });
         event(out, "message_delta", |data| {
             let mut delta = data.object("delta");
             delta.put("stop_reason", reason);

@@ -15,7 +15,7 @@ struct Inner {
     message: Option<String>,
 }
 
-/// What an error answer or event says; inside a stream there is no status (0).
+/// What an error answer or event says; inside a stream there is no status of a failure.
 pub(crate) fn parse_error(status: u16, body: &[u8]) -> ApiError {
     let inner = serde_json::from_slice::<Wire>(body).ok().and_then(|w| w.error);
     let Some(Inner { kind: word, message }) = inner else {
@@ -23,7 +23,7 @@ pub(crate) fn parse_error(status: u16, body: &[u8]) -> ApiError {
         let text = text.trim();
         let message = if text.is_empty() { "the provider gave no reason" } else { text };
         let kind = ErrorKind::of_status(status);
-        return ApiError::new(if status == 0 { kind.status() } else { status }, kind, "provider_error", message);
+        return ApiError::new(if status < 400 { kind.status() } else { status }, kind, "provider_error", message);
     };
     let message = message.unwrap_or_else(|| "the provider gave no reason".into());
     let kind = match word.as_deref() {
@@ -41,7 +41,7 @@ pub(crate) fn parse_error(status: u16, body: &[u8]) -> ApiError {
         Some("api_error") => ErrorKind::Server,
         _ => ErrorKind::of_status(status),
     };
-    let status = if status == 0 { kind.status() } else { status };
+    let status = if status < 400 { kind.status() } else { status };
     ApiError::new(status, kind, word.unwrap_or_else(|| "provider_error".into()), message)
 }
 

@@ -8,6 +8,7 @@ use crate::{
         Tool, ToolChoice,
     },
     read::Object,
+    schema,
 };
 
 type Result<T> = std::result::Result<T, TranslateError>;
@@ -191,6 +192,7 @@ fn parse_output(
     }
     let schema = format.json("schema").ok_or_else(|| format.bad("schema", "it is missing"))?;
     format.rest(losses);
-    // Anthropic always holds the model to the schema.
-    Ok(Some(ResponseFormat::JsonSchema { name: "response".into(), description: None, schema, strict: Some(true) }))
+    // Anthropic always holds the model to the schema; OpenAI does so with schemas of a narrower form.
+    let strict = schema::is_strict(&schema).then_some(true);
+    Ok(Some(ResponseFormat::JsonSchema { name: "response".into(), description: None, schema, strict }))
 }

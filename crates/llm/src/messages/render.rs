@@ -4,7 +4,7 @@ use super::{prompt, thinking};
 use crate::{
     Losses, TranslateError,
     ir::{CacheHint, CacheMark, Function, Identity, Request, ResponseFormat, Sampling, Tool, ToolChoice},
-    write,
+    schema, write,
 };
 
 type Result<T> = std::result::Result<T, TranslateError>;
@@ -40,7 +40,12 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
     }
     losses.add_if(verbosity.is_some(), "verbosity", "Anthropic has no such setting");
     losses.add_if(*store == Some(true), "store", "Anthropic keeps no answers for later calls");
-    let plan = thinking::Plan::of(reasoning.as_ref(), *max_output_tokens, model, losses);
+    let mut plan = thinking::Plan::of(reasoning.as_ref(), *max_output_tokens, model, losses);
+    let is_forced = matches!(
+        tool_choice,
+        Some(ToolChoice::Required | ToolChoice::Named { .. } | ToolChoice::Allowed { required: true, .. })
+    );
+    plan.fit(is_forced, prompt::has_unsigned_calls(messages), losses);
     let max_tokens = plan.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let note = format!("Anthropic requires a limit, and {max_tokens} was used as none was given");
     losses.add_if(max_output_tokens.is_none(), "max_tokens", &note);
@@ -90,6 +95,10 @@ fn put_tools(
         tool.put("name", name);
         tool.some("description", description);
         match parameters {
+            // What OpenAI calls strict is closed there too, by its rules and not by its word.
+            Some(open) if *strict == Some(true) => {
+                tool.put("input_schema", &schema::closed(open).unwrap_or_else(|| open.clone()));
+            }
             Some(schema) => tool.put("input_schema", schema),
             None => {
                 let mut schema = tool.object("input_schema");
@@ -158,7 +167,10 @@ fn put_output(
             losses.add_if(name != "response", "response_format.name", "Anthropic's schemas have no name");
             losses.add_if(description.is_some(), "response_format.description", "Anthropic's schemas have none");
             losses.add_if(*strict == Some(false), "response_format.strict", "Anthropic is always strict");
-            Some(schema)
+            let closed = schema::closed(schema);
+            let note = "Anthropic takes closed objects alone, so that none can have further properties";
+            losses.add_if(closed.is_some(), "response_format.schema", note);
+            Some(closed.unwrap_or_else(|| schema.clone()))
         }
     };
     if schema.is_none() && effort.is_none() {
@@ -169,7 +181,7 @@ fn put_output(
     if let Some(schema) = schema {
         let mut format = config.object("format");
         format.put("type", "json_schema");
-        format.put("schema", schema);
+        format.put("schema", &schema);
     }
     Ok(())
 }
@@ -198,6 +210,9 @@ fn put_sampling(top: &mut write::Object<'_>, sampling: &Sampling, thinks: bool, 
         losses.add_if(top_k.is_some(), "top_k", "Anthropic's models take none while they think");
     } else {
         top.some("top_k", top_k);
+    }
+    if stop.iter().any(|s| s.trim().is_empty()) {
+        return Err(TranslateError::unsupported("stop", "Anthropic takes no sequence of white space alone"));
     }
     if !stop.is_empty() {
         top.put("stop_sequences", stop);

@@ -2,7 +2,7 @@
 
 use super::{
     blocks,
-    wire::{Counts, message_id, parse_stop, put_usage, render_stop},
+    wire::{Counts, Holds, message_id, parse_stop, put_usage, render_stop},
 };
 use crate::{
     Format, Losses, StreamMeta, TranslateError,
@@ -45,8 +45,11 @@ pub(crate) fn render_response(response: &Response, meta: &StreamMeta, losses: &m
         return super::render_error(error);
     }
     losses.add_if(logprobs.is_some(), "logprobs", "the client's format has none");
-    let calls_tools = parts.iter().any(|p| matches!(p.content, Content::ToolCall(_)));
-    let (reason, sequence) = render_stop(finish.as_ref().unwrap_or(&Finish::Stop), calls_tools);
+    let holds = Holds {
+        tools: parts.iter().any(|p| matches!(p.content, Content::ToolCall(_))),
+        refusal: parts.iter().any(|p| matches!(p.content, Content::Refusal(_))),
+    };
+    let (reason, sequence) = render_stop(finish.as_ref().unwrap_or(&Finish::Stop), holds);
     let mut out = Vec::new();
     let mut message = write::Object::new(&mut out);
     message.put("id", &message_id(id.as_deref(), &meta.id));

@@ -16,11 +16,18 @@ pub(super) fn parse_stop(reason: &str, sequence: Option<String>) -> Finish {
     }
 }
 
-/// The reason of an end in Anthropic's words, and the sequence that caused it. Some providers say "stop" also where
-/// the model calls tools.
-pub(super) fn render_stop(finish: &Finish, calls_tools: bool) -> (&str, Option<&str>) {
+/// What the parts of an answer tell about its end, where its provider just says that it stopped.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Holds {
+    pub(super) tools: bool,
+    pub(super) refusal: bool,
+}
+
+/// The reason of an end in Anthropic's words, and the sequence that caused it.
+pub(super) fn render_stop(finish: &Finish, holds: Holds) -> (&str, Option<&str>) {
     match finish {
-        Finish::Stop if calls_tools => ("tool_use", None),
+        Finish::Stop if holds.refusal => ("refusal", None),
+        Finish::Stop if holds.tools => ("tool_use", None),
         Finish::StopSequence(Some(sequence)) => ("stop_sequence", Some(sequence)),
         Finish::Stop | Finish::StopSequence(None) | Finish::Other(_) => ("end_turn", None),
         Finish::Length => ("max_tokens", None),

@@ -1,7 +1,7 @@
 //! The conversation as Ollama takes it: messages with one text, images beside it, and thinking and tool calls apart.
 
 use crate::{
-    Format, Losses, TranslateError,
+    Losses, TranslateError,
     ir::{Content, Json, Part, Request, Role, Source, ToolCallPart, ToolResultPart},
     write,
 };
@@ -138,7 +138,7 @@ fn image(source: &Source) -> Result<&str> {
         Source::Base64 { data, .. } => Ok(data),
         Source::Url { .. } => Err(TranslateError::unsupported("image", "Ollama fetches no addresses; send the bytes")),
         Source::Text(_) => Err(TranslateError::unsupported("image", "it holds text and no image")),
-        Source::Id { origin, .. } => Err(kept_elsewhere(*origin)),
+        Source::Id { .. } => Err(kept_elsewhere()),
     }
 }
 
@@ -153,12 +153,12 @@ fn file(source: &Source) -> Result<String> {
             Err(TranslateError::unsupported("file", format!("Ollama takes text and images, not {media_type}")))
         }
         Source::Url { .. } => Err(TranslateError::unsupported("file", "Ollama fetches no addresses; send the text")),
-        Source::Id { origin, .. } => Err(kept_elsewhere(*origin)),
+        Source::Id { .. } => Err(kept_elsewhere()),
     }
 }
 
-fn kept_elsewhere(origin: Format) -> TranslateError {
-    let why = format!("the file is kept where {} is spoken; send its bytes", origin.title());
+fn kept_elsewhere() -> TranslateError {
+    let why = "the file is kept at another provider; send its bytes";
     TranslateError::unsupported("file_id", why)
 }
 

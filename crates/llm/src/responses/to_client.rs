@@ -123,7 +123,7 @@ fn write_usage(u: &mut write::Object<'_>, usage: &Usage) {
     {
         let mut d = u.object("input_tokens_details");
         d.put("cached_tokens", &cached.unwrap_or(0));
-        d.some("cache_write_tokens", &cache_write);
+        d.put("cache_write_tokens", &cache_write.unwrap_or(0));
     }
     u.put("output_tokens", &completion);
     u.object("output_tokens_details").put("reasoning_tokens", &reasoning.unwrap_or(0));

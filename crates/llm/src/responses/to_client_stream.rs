@@ -15,7 +15,8 @@
 
 use super::{
     items,
-    to_client::{Status, write_object, write_stream_error},
+    output::{Call, Open, Said, content_at, logprobs, message_item, reasoning_item, summary_at, summary_part},
+    to_client::{Status, write_object},
 };
 use crate::{
     ApiError, ErrorKind, Usage,
@@ -44,41 +45,6 @@ pub(crate) struct Encoder {
     finish: Option<Finish>,
     usage: Usage,
     bytes: usize,
-}
-
-#[derive(Debug, Default)]
-enum Open {
-    #[default]
-    Nothing,
-    Reasoning {
-        at: usize,
-        texts: Vec<String>,
-    },
-    Message {
-        at: usize,
-        /// Complete parts, joined by commas, and how many.
-        parts: String,
-        count: usize,
-        part: Option<Said>,
-    },
-}
-
-#[derive(Debug, Default)]
-struct Said {
-    refusal: bool,
-    text: String,
-    /// Probabilities, joined by commas.
-    logprobs: String,
-}
-
-#[derive(Debug)]
-struct Call {
-    at: usize,
-    id: String,
-    name: String,
-    arguments: String,
-    custom: bool,
-    done: bool,
 }
 
 impl Encoder {
@@ -347,9 +313,8 @@ impl Encoder {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        if !self.begun {
-            return write_stream_error(error, 0, out);
-        }
+        // The SDKs take no error before the beginning.
+        self.begin(out);
         // What was open is told in the response alone.
         let sequence = self.sequence;
         self.cut = true;
@@ -396,12 +361,11 @@ impl codec::Encoder for Encoder {
             }
             Event::Logprobs(content) => {
                 if let Open::Message { part: Some(part), .. } = &mut self.open {
-                    let compact = content.compact();
-                    let entries = compact.trim_start_matches('[').trim_end_matches(']');
+                    let entries = logprobs(content);
                     if !part.logprobs.is_empty() && !entries.is_empty() {
                         part.logprobs.push(',');
                     }
-                    part.logprobs.push_str(entries);
+                    part.logprobs.push_str(&entries);
                     self.bytes += entries.len();
                 }
             }
@@ -432,78 +396,4 @@ impl codec::Encoder for Encoder {
             write_object(&mut o.object("response"), &this.meta, &status, &output, Some(&usage), None);
         });
     }
-}
-
-impl Said {
-    fn json(&self) -> String {
-        json(|o| {
-            if self.refusal {
-                o.put("type", "refusal");
-                o.put("refusal", &self.text);
-            } else {
-                o.put("type", "output_text");
-                o.put("annotations", &[(); 0]);
-                o.raw("logprobs", &format!("[{}]", self.logprobs));
-                o.put("text", &self.text);
-            }
-        })
-    }
-}
-
-impl Call {
-    fn json(&self, item_id: &str, status: &str) -> String {
-        json(|o| {
-            o.put("id", item_id);
-            o.put("type", if self.custom { "custom_tool_call" } else { "function_call" });
-            o.put("status", status);
-            o.put(if self.custom { "input" } else { "arguments" }, &self.arguments);
-            o.put("call_id", &self.id);
-            o.put("name", &self.name);
-        })
-    }
-}
-
-fn json(write: impl FnOnce(&mut write::Object<'_>)) -> String {
-    let mut out = Vec::new();
-    write(&mut write::Object::new(&mut out));
-    String::from_utf8(out).unwrap_or_default()
-}
-
-fn message_item(id: &str, status: &str, parts: &str) -> String {
-    json(|o| {
-        o.put("id", id);
-        o.put("type", "message");
-        o.put("status", status);
-        o.put("role", "assistant");
-        o.raw("content", &format!("[{parts}]"));
-    })
-}
-
-fn reasoning_item(id: &str, texts: &[String], sealed: Option<&str>) -> String {
-    json(|o| {
-        o.put("id", id);
-        o.put("type", "reasoning");
-        {
-            let mut summary = o.array("summary");
-            texts.iter().for_each(|text| summary_part(&mut summary.object(), text));
-        }
-        o.some("encrypted_content", &sealed);
-    })
-}
-
-fn summary_part(o: &mut write::Object<'_>, text: &str) {
-    o.put("type", "summary_text");
-    o.put("text", text);
-}
-
-fn summary_at(o: &mut write::Object<'_>, id: &str, at: usize, index: usize) {
-    o.put("item_id", id);
-    o.put("output_index", &at);
-    o.put("summary_index", &index);
-}
-
-fn content_at(o: &mut write::Object<'_>, id: &str, at: usize, index: usize) {
-    o.put("item_id", id);
-    o.put("output_index", &at);
-    o.put("content_index", &index);
 }

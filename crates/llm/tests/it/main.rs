@@ -4,6 +4,8 @@
 
 mod errors;
 mod properties;
+mod round_trips;
+mod signatures;
 mod snapshots;
 mod streams;
 mod world;
