@@ -30,7 +30,7 @@ pub(crate) fn hash(secret: &str) -> SecretHash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-fn random_hex() -> ApiResult<String> {
+pub(crate) fn random_hex() -> ApiResult<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(hex::encode(bytes))

@@ -94,6 +94,14 @@ codes! {
     AmbiguousModel = "ambiguous_model", UNPROCESSABLE_ENTITY, "name it as `provider/model`";
     /// No upstream could be asked for its models.
     ProviderUnreachable = "provider_unreachable", SERVICE_UNAVAILABLE, "check the provider's URL and key in `.env`; run `taskforge doctor`";
+    /// The provider is configured by the environment or by the file.
+    ProviderFixed = "provider_fixed", CONFLICT, "change it where it is configured, then `taskforge gateway reload`; or save one under another name";
+    /// The provider cannot be configured so.
+    InvalidProvider = "invalid_provider", UNPROCESSABLE_ENTITY, "correct what the message names; docs/gateway.md describes each field";
+    /// A masked value or a fingerprint was sent in the place of a secret.
+    MaskedSecret = "masked_secret", UNPROCESSABLE_ENTITY, "send the key itself, or leave it out to keep the saved one";
+    /// The configuration file is wrong, and what was in use still is.
+    InvalidConfig = "invalid_config", UNPROCESSABLE_ENTITY, "correct the line that the message names, then reload again";
     /// Docker does not answer.
     DockerUnavailable = "docker_unavailable", SERVICE_UNAVAILABLE, "start Docker, or set DOCKER_HOST; run `taskforge doctor`";
     /// The disk is full.

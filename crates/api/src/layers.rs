@@ -4,6 +4,7 @@
 use crate::{
     Api, ApiError, ApiResult, Code, access,
     error::{Bare, Raised},
+    routes::playground::PATH as PLAYGROUND,
 };
 use axum::{
     Json,
@@ -14,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 /// Paths that need no token.
 pub(crate) const OPEN_PATHS: &[&str] = &["/healthz", "/sign-in", "/api/sign-in"];
@@ -22,6 +23,17 @@ pub(crate) const OPEN_PATHS: &[&str] = &["/healthz", "/sign-in", "/api/sign-in"]
 /// The longest explanation taken over from a rejected extraction.
 const MAX_REJECTION: usize = 4096;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The name of the API token in the headers of a model call; none where there is none in force, and then the gateway
+/// looks for a caller's key.
+pub(crate) async fn token_name(api: &Api, headers: &HeaderMap) -> Option<String> {
+    let secret = headers.get(header::AUTHORIZATION)?.to_str().ok().and_then(bearer)?;
+    // A caller's key is the usual case, and must not cost a query.
+    if secret.starts_with(store::KEY_PREFIX) {
+        return None;
+    }
+    access::token_of(&api.store, secret).await.ok()?.map(|t| t.name)
+}
 
 /// Who makes a request.
 #[derive(Debug, Clone)]
@@ -50,11 +62,13 @@ pub(crate) async fn envelope(State(api): State<Api>, request: Request, next: Nex
     let id = format!("rq_{:016x}", request_number());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let response = match tokio::time::timeout(api.config.request_timeout, work).await {
+    // A model call has its own bounds, which are longer.
+    let limit = if path == PLAYGROUND { Duration::MAX } else { api.config.request_timeout };
+    let response = match tokio::time::timeout(limit, work).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => ApiError::internal("the handler panicked").into_response(),
         Err(_) => {
-            let limit = api.config.request_timeout.as_secs();
+            let limit = limit.as_secs();
             ApiError::new(Code::TimedOut, format!("the request took longer than {limit} s")).into_response()
         }
     };
@@ -160,7 +174,8 @@ fn is_loopback(name: &str) -> bool {
 
 /// Finds out who makes the request, or refuses it.
 pub(crate) async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    if OPEN_PATHS.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if OPEN_PATHS.contains(&path) || (path == "/metrics" && api.config.metrics_public) {
         return next.run(request).await;
     }
     match identify(&api, request.method(), request.uri(), request.headers()).await {

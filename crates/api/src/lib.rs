@@ -9,6 +9,7 @@
 mod access;
 mod error;
 mod extract;
+mod keys;
 mod layers;
 mod router;
 mod routes;
@@ -22,9 +23,10 @@ pub use access::{
 };
 pub use error::{ApiError, ApiResult, Code, ErrorBody, ErrorEnvelope};
 pub use extract::{DEFAULT_PAGE, MAX_BODY_BYTES, MAX_PAGE};
+pub use keys::{issue_key, revoke_key};
 pub use layers::Identity;
-pub use router::{openapi, router};
+pub use router::{openapi, openapi_of, router};
 pub use routes::{MAX_FILES, MAX_UPLOAD_BYTES};
 pub use serve::serve;
-pub use services::{Ask, Services, ask};
-pub use state::{Api, ApiConfig, MAX_STREAMS};
+pub use services::{Ask, CallModel, GatewayServices, ImageServices, Save, Services, Who, ask};
+pub use state::{Api, ApiConfig, MAX_STREAMS, Surface};

@@ -1,6 +1,6 @@
 //! Every route in one list, with the layers around them.
 
-use crate::{Api, ApiError, Code, ErrorEnvelope, extract, layers, routes};
+use crate::{Api, ApiError, Code, ErrorEnvelope, Surface, extract, layers, routes};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing};
 use utoipa::{
     OpenApi,
@@ -27,8 +27,17 @@ use utoipa_swagger_ui::SwaggerUi;
 )]
 struct Base;
 
-fn described() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Base::openapi())
+fn described(surface: Surface) -> OpenApiRouter<Api> {
+    let shared = gateway_routes();
+    match surface {
+        Surface::Gateway => shared,
+        Surface::Server => shared.merge(task_routes()),
+    }
+}
+
+/// Agents: their tasks, their requests, their images.
+fn task_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(routes::tasks::create))
@@ -44,7 +53,6 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(routes::messages::list, routes::messages::post))
         .routes(routes!(routes::timeline::timeline))
         .routes(routes!(routes::stream::task_events))
-        .routes(routes!(routes::stream::all_events))
         .routes(routes!(routes::files::list))
         .routes(routes!(routes::files::download))
         .routes(routes!(routes::files::logs))
@@ -57,9 +65,30 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(routes::images::show))
         .routes(routes!(routes::images::bootstrap))
         .routes(routes!(routes::images::prune))
+}
+
+/// What a gateway by itself has too: model calls, providers, keys, the log, and access.
+fn gateway_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .routes(routes!(routes::stream::all_events))
         .routes(routes!(routes::llm::list))
+        .routes(routes!(routes::llm::count))
         .routes(routes!(routes::llm::show))
+        .routes(routes!(routes::llm::attempts))
+        .routes(routes!(routes::llm::body))
+        .routes(routes!(routes::llm::export))
         .routes(routes!(routes::llm::models))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(routes::playground::playground))
+                .layer(DefaultBodyLimit::max(routes::playground::MAX_BYTES)),
+        )
+        .routes(routes!(routes::providers::list, routes::providers::create))
+        .routes(routes!(routes::providers::show, routes::providers::save, routes::providers::remove))
+        .routes(routes!(routes::providers::test))
+        .routes(routes!(routes::providers::reload))
+        .routes(routes!(routes::keys::list, routes::keys::create))
+        .routes(routes!(routes::keys::show, routes::keys::revoke))
         .routes(routes!(routes::audit::entries))
         .routes(routes!(routes::audit::entry))
         .routes(routes!(routes::audit::body))
@@ -76,16 +105,22 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(routes::sign_in::end))
 }
 
-/// The OpenAPI document.
+/// The OpenAPI document of a whole server.
 pub fn openapi() -> Document {
-    finish(described().to_openapi())
+    openapi_of(Surface::Server)
+}
+
+/// The OpenAPI document of what is offered.
+pub fn openapi_of(surface: Surface) -> Document {
+    finish(described(surface).to_openapi())
 }
 
 /// The whole API as a router.
 pub fn router(api: Api) -> Router {
-    let (routes, document) = described().split_for_parts();
+    let (routes, document) = described(api.config.surface).split_for_parts();
     routes
         .route("/healthz", routing::get(routes::system::healthz))
+        .route("/metrics", routing::get(routes::system::metrics))
         .route("/sign-in", routing::get(routes::sign_in::page))
         .merge(SwaggerUi::new("/docs").url("/api/openapi.json", finish(document)))
         .fallback(|| async { ApiError::new(Code::UnknownRoute, "there is no such route") })

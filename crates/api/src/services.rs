@@ -1,6 +1,10 @@
 //! What the API needs from other parts, given at construction: it calls neither Docker nor the engine by itself.
 
 use crate::{ApiError, wire};
+use axum::{
+    body::Body,
+    http::{Request, Response},
+};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -23,10 +27,64 @@ pub struct Services {
     pub audit_verify: Ask<(), wire::VerifyReport>,
     /// Seals the log up to now and returns the signed checkpoint as text.
     pub audit_checkpoint: Ask<(), String>,
+    /// The model gateway.
+    pub gateway: GatewayServices,
+    /// Images; none where there is no Docker, and then no route asks for them.
+    pub images: Option<ImageServices>,
+}
+
+/// Images.
+#[derive(Clone)]
+pub struct ImageServices {
     /// Starts making the base image where it is missing; returns what there is or what is under way.
-    pub image_bootstrap: Ask<(), wire::Bootstrap>,
+    pub bootstrap: Ask<(), wire::Bootstrap>,
     /// Removes images that no task uses; returns what was removed.
-    pub image_prune: Ask<(), wire::Pruned>,
+    pub prune: Ask<(), wire::Pruned>,
+}
+
+/// Who makes a model call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Whoever the key in the request's headers belongs to.
+    Headers,
+    /// The token by this name, which was checked before.
+    Token(String),
+}
+
+/// Answers a model call. The path of the request says which format it speaks.
+pub type CallModel = Arc<dyn Fn(Who, Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
+/// A provider to be saved.
+pub struct Save {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub provider: wire::SaveProvider,
+    /// Whether a saved one by that name is replaced.
+    pub replace: bool,
+    /// The token that saves it.
+    pub by: String,
+}
+
+/// The model gateway.
+#[derive(Clone)]
+pub struct GatewayServices {
+    /// Answers a model call.
+    pub call: CallModel,
+    /// The providers, wherever they are configured.
+    pub providers: Ask<(), Vec<wire::Provider>>,
+    /// Saves a provider and puts it to use.
+    pub provider_save: Ask<Save, wire::Provider>,
+    /// Removes the saved provider by the first name, for the token by the second.
+    pub provider_remove: Ask<(String, String), wire::Provider>,
+    /// Asks a provider for its models, now.
+    pub provider_test: Ask<String, wire::ProviderTest>,
+    /// The aliases.
+    pub aliases: Ask<(), Vec<wire::Alias>>,
+    /// Reads the configuration again, for the token by this name.
+    pub reload: Ask<String, wire::Reloaded>,
+    /// Metrics as Prometheus reads them.
+    pub metrics: Ask<(), String>,
 }
 
 /// Wraps an async function as a service.

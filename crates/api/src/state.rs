@@ -15,6 +15,16 @@ pub const MAX_STREAMS: usize = 256;
 /// How long a health report is given out again: `/healthz` needs no token, so it must cost nothing.
 const HEALTH_TTL: Duration = Duration::from_secs(2);
 
+/// What the API offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Surface {
+    /// Everything.
+    #[default]
+    Server,
+    /// The model gateway by itself: no tasks, requests, policies and images.
+    Gateway,
+}
+
 /// Settings of the API.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
@@ -24,6 +34,10 @@ pub struct ApiConfig {
     pub version: String,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// What is offered.
+    pub surface: Surface,
+    /// Whether `/metrics` needs no token.
+    pub metrics_public: bool,
 }
 
 impl Default for ApiConfig {
@@ -32,6 +46,8 @@ impl Default for ApiConfig {
             allowed_hosts: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             request_timeout: Duration::from_secs(120),
+            surface: Surface::default(),
+            metrics_public: false,
         }
     }
 }

@@ -60,14 +60,21 @@ struct Entry {
 
 /// The keys in force, in memory. Cheap to clone; all clones see every change.
 #[derive(Clone, Default)]
-pub struct KeyRing(Arc<RwLock<HashMap<String, Entry>>>);
+pub struct KeyRing(Arc<Ring>);
+
+#[derive(Default)]
+struct Ring {
+    entries: RwLock<HashMap<String, Entry>>,
+    /// Held while the ring is read again: an older reading must not replace a newer one.
+    loading: tokio::sync::Mutex<()>,
+}
 
 impl KeyRing {
     /// The key that a secret belongs to, unless it has ended.
     pub fn find(&self, secret: &str) -> Option<Arc<CallerKey>> {
         let lookup = key_lookup(secret)?;
         let digest: SecretHash = Sha256::digest(secret.as_bytes()).into();
-        let ring = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.0.entries.read().unwrap_or_else(PoisonError::into_inner);
         let entry = ring.get(lookup)?;
         let same: bool = entry.hash.ct_eq(&digest).into();
         let ended = entry.key.expires_ms.is_some_and(|at| at <= crate::now().as_millisecond());
@@ -76,7 +83,7 @@ impl KeyRing {
 
     /// How many keys are in force.
     pub fn len(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.0.entries.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether there are none.
@@ -84,7 +91,12 @@ impl KeyRing {
         self.len() == 0
     }
 
-    pub(crate) async fn load(&self, read: &SqlitePool) -> Result<(), StoreError> {
+    /// Reads the ring again. A key that was revoked is gone even where that fails.
+    pub(crate) async fn load(&self, read: &SqlitePool, revoked: Option<&str>) -> Result<(), StoreError> {
+        let _loading = self.0.loading.lock().await;
+        if let Some(lookup) = revoked {
+            self.0.entries.write().unwrap_or_else(PoisonError::into_inner).remove(lookup);
+        }
         let rows = sqlx::query("SELECT * FROM gateway_key WHERE revoked_at IS NULL").fetch_all(read).await?;
         let mut ring = HashMap::with_capacity(rows.len());
         for row in &rows {
@@ -92,7 +104,7 @@ impl KeyRing {
             let entry = Entry { key: Arc::new(found.key), hash: hash(row.try_get("hash")?)? };
             ring.insert(found.lookup, entry);
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ring;
+        *self.0.entries.write().unwrap_or_else(PoisonError::into_inner) = ring;
         Ok(())
     }
 }
@@ -175,9 +187,14 @@ impl Store {
         self.0.keys.clone()
     }
 
-    /// Reads the ring again, after a change.
+    /// Reads the ring again, after a key was made.
     pub async fn keys_refresh(&self) -> Result<(), StoreError> {
-        self.0.keys.load(self.reader()).await
+        self.0.keys.load(self.reader(), None).await
+    }
+
+    /// Takes a revoked key out of the ring.
+    pub async fn keys_forget(&self, row: &KeyRow) -> Result<(), StoreError> {
+        self.0.keys.load(self.reader(), Some(&row.lookup)).await
     }
 
     /// All keys, those in force first, by name.

@@ -140,7 +140,7 @@ impl Store {
         let mut tx = Tx::open(&options, blobs, data_dir.join("calls")).await?;
         let installation = tx.installation().await?;
         let keys = KeyRing::default();
-        keys.load(&read).await?;
+        keys.load(&read, None).await?;
         let (changed, changes) = watch::channel(tx.leaf_count());
         let (journal, gates) = (Arc::clone(&tx.journal), Arc::clone(&tx.gates));
         let (jobs, queue) = mpsc::channel(writer::QUEUE);

@@ -1,11 +1,17 @@
 //! Settings from the environment. docs/configuration.md describes each; a wrong value is an error that names it.
 
+mod environment;
+mod file;
+mod spec;
+
+pub(crate) use spec::{AliasSpec, KINDS, ProviderSpec, Source, default_base_url};
+
 use anyhow::{Context, Result, bail};
-use gateway::{Secret, UpstreamConfig, UpstreamKind};
+use file::GatewayFile;
 use image::ImagesConfig;
 use std::{
     env,
-    net::{SocketAddr, ToSocketAddrs},
+    net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -29,10 +35,8 @@ pub(crate) struct Config {
     pub(crate) allowed_hosts: Vec<String>,
     /// The Docker endpoint; none: Docker's own default.
     pub(crate) docker_host: Option<String>,
-    /// Providers of models.
-    pub(crate) upstreams: Vec<UpstreamConfig>,
-    /// How durable the begun record of a model call is.
-    pub(crate) call_durability: Durability,
+    /// The model gateway.
+    pub(crate) gateway: GatewayConfig,
     /// How long an undecided request waits.
     pub(crate) request_ttl: Duration,
     /// Agents that may run at once.
@@ -57,22 +61,102 @@ where
     found.with_context(|| format!("{name} is {text:?}; it must be a whole number from {least} to {most}"))
 }
 
+/// Where the gateway's providers, aliases and prices are configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// The configuration file.
+    pub(crate) file: Option<PathBuf>,
+    /// Whether providers of the environment are used too.
+    pub(crate) environment: bool,
+}
+
+/// Settings of the model gateway, apart from what is saved in the store.
+#[derive(Clone)]
+pub(crate) struct GatewayConfig {
+    /// Where these were read, to read them again.
+    pub(crate) sources: Sources,
+    /// Providers of models.
+    pub(crate) providers: Vec<ProviderSpec>,
+    /// Names for ordered lists of models.
+    pub(crate) aliases: Vec<AliasSpec>,
+    /// Prices that stand beside the table of the program.
+    pub(crate) prices: Option<PathBuf>,
+    /// How durable the begun record of a model call is.
+    pub(crate) call_durability: Durability,
+    /// Whether metrics need no token.
+    pub(crate) metrics_public: bool,
+    /// Whether a collector of traces is named.
+    pub(crate) otlp: bool,
+}
+
+impl GatewayConfig {
+    /// Reads the file and the environment. A provider of the file stands before one of the environment by its name.
+    pub(crate) fn read(sources: Sources) -> Result<Self> {
+        let file = sources.file.as_deref().map(|path| GatewayFile::read(path, &|name| var(name))).transpose()?;
+        let mut providers = file.as_ref().map(|f| f.providers.clone()).unwrap_or_default();
+        if sources.environment {
+            // Other programs' variables need not be text.
+            let texts = env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+            let all = environment::providers(texts)?;
+            let more =
+                all.into_iter().filter(|p| file.as_ref().is_none_or(|f| f.providers.iter().all(|o| o.name != p.name)));
+            providers.extend(more.collect::<Vec<_>>());
+        }
+        let durability = var("TASKFORGE_CALL_DURABILITY").map(|text| {
+            Durability::parse(&text)
+                .with_context(|| format!("TASKFORGE_CALL_DURABILITY is {text:?}; it must be process or power"))
+        });
+        let metrics = var("TASKFORGE_METRICS_PUBLIC").map(|text| match text.as_str() {
+            "1" | "true" => Ok(true),
+            "0" | "false" => Ok(false),
+            _ => Err(anyhow::anyhow!("TASKFORGE_METRICS_PUBLIC is {text:?}; it must be 1 or 0")),
+        });
+        let prices = var("TASKFORGE_PRICES").map(PathBuf::from);
+        Ok(Self {
+            providers,
+            aliases: file.as_ref().map(|f| f.aliases.clone()).unwrap_or_default(),
+            prices: prices.or_else(|| file.as_ref().and_then(|f| f.prices.clone())),
+            call_durability: durability
+                .transpose()?
+                .or(file.as_ref().and_then(|f| f.durability))
+                .unwrap_or(Durability::Process),
+            metrics_public: metrics.transpose()?.or(file.as_ref().and_then(|f| f.metrics_public)).unwrap_or(false),
+            otlp: ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+                .iter()
+                .any(|n| var(n).is_some()),
+            sources,
+        })
+    }
+
+    /// The path of the file, for people.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.sources.file.as_deref()
+    }
+}
+
+/// Reads an address to listen on.
+pub(crate) fn address(listen: &str) -> Result<SocketAddr> {
+    listen
+        .parse()
+        .with_context(|| format!("cannot listen on {listen:?}: give an address and a port, like {DEFAULT_LISTEN}"))
+}
+
+/// Further host names that the API answers to.
+pub(crate) fn allowed_hosts() -> Vec<String> {
+    let hosts = var("TASKFORGE_ALLOWED_HOSTS").unwrap_or_default();
+    hosts.split(',').map(str::trim).filter(|h| !h.is_empty()).map(str::to_owned).collect()
+}
+
 impl Config {
     /// Reads the environment.
     pub(crate) fn from_env(data_dir: PathBuf, listen: &str) -> Result<Self> {
-        let listen: SocketAddr = listen.parse().with_context(|| {
-            format!("cannot listen on {listen:?}: give an address and a port, like {DEFAULT_LISTEN}")
-        })?;
-        let durability = var("TASKFORGE_CALL_DURABILITY").unwrap_or_else(|| "process".to_owned());
-        let hosts = var("TASKFORGE_ALLOWED_HOSTS").unwrap_or_default();
+        let sources = Sources { file: var("TASKFORGE_CONFIG").map(PathBuf::from), environment: true };
         Ok(Self {
             data_dir,
-            listen,
-            allowed_hosts: hosts.split(',').map(str::trim).filter(|h| !h.is_empty()).map(str::to_owned).collect(),
+            listen: address(listen)?,
+            allowed_hosts: allowed_hosts(),
             docker_host: var("TASKFORGE_DOCKER_HOST").or_else(|| var("DOCKER_HOST")),
-            upstreams: upstreams()?,
-            call_durability: Durability::parse(&durability)
-                .with_context(|| format!("TASKFORGE_CALL_DURABILITY is {durability:?}; it must be process or power"))?,
+            gateway: GatewayConfig::read(sources)?,
             request_ttl: Duration::from_secs(number(
                 "TASKFORGE_REQUEST_TTL_S",
                 domain::request::DEFAULT_REQUEST_TTL_S,
@@ -113,42 +197,5 @@ pub(crate) fn bootstrap_at_start() -> Result<bool> {
         None | Some("start") => Ok(true),
         Some("task") => Ok(false),
         Some(other) => bail!("TASKFORGE_BOOTSTRAP is {other:?}; it must be start or task"),
-    }
-}
-
-/// The providers that the environment names.
-fn upstreams() -> Result<Vec<UpstreamConfig>> {
-    let mut found = Vec::new();
-    let key = |name: &str| var(name).map(|k| Secret::new(&k));
-    if var("OPENAI_API_KEY").is_some() || var("OPENAI_BASE_URL").is_some() {
-        let url = var("OPENAI_BASE_URL").unwrap_or_else(|| "https://api.openai.com/v1".to_owned());
-        found.push(upstream("openai", UpstreamKind::Openai, &url, key("OPENAI_API_KEY")));
-    }
-    if let Some(url) = var("OLLAMA_URL") {
-        found.push(upstream("ollama", UpstreamKind::Ollama, &url, None));
-    }
-    for (name, url) in env::vars() {
-        let Some(id) = name.strip_prefix("TASKFORGE_UPSTREAM_").and_then(|n| n.strip_suffix("_URL")) else { continue };
-        let lower = id.to_ascii_lowercase().replace('_', "-");
-        if lower.is_empty() || found.iter().any(|u| u.name == lower) {
-            bail!("{name} names the provider {lower:?}, which is empty or already there");
-        }
-        let secret = key(&format!("TASKFORGE_UPSTREAM_{id}_KEY"));
-        found.push(upstream(&lower, UpstreamKind::OpenaiCompatible, &url, secret));
-    }
-    Ok(found)
-}
-
-fn upstream(name: &str, kind: UpstreamKind, url: &str, api_key: Option<Secret>) -> UpstreamConfig {
-    UpstreamConfig { name: name.to_owned(), kind, base_url: reachable(url), api_key, headers: Vec::new() }
-}
-
-/// `host.docker.internal` means this machine where it does not resolve: outside Docker Desktop it rarely does.
-fn reachable(url: &str) -> String {
-    const NAME: &str = "host.docker.internal";
-    if url.contains(NAME) && (NAME, 80).to_socket_addrs().is_err() {
-        url.replace(NAME, "127.0.0.1")
-    } else {
-        url.to_owned()
     }
 }

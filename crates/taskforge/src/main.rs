@@ -22,6 +22,13 @@ fn hooks() -> Hooks {
                 server::up(config::Config::from_env(dir, &listen)?).await
             })
         }),
+        gateway: Box::new(|(data_dir, listen, config)| {
+            Box::pin(async move {
+                log_to_stderr();
+                server::standalone::run(server::standalone::Options { data_dir, listen, config }).await
+            })
+        }),
+        local: Box::new(|dir| Box::pin(async move { server::local::open(&dir).await })),
         clean: Box::new(move |dir| {
             Box::pin(async move { server::control::clean(&dir, docker_host().as_deref()).await })
         }),

@@ -1,6 +1,6 @@
 //! Images that this installation built or found.
 
-use crate::{Api, ApiResult, Identity, wire};
+use crate::{Api, ApiError, ApiResult, Code, Identity, ImageServices, wire};
 use axum::{
     Json,
     extract::{Path, State},
@@ -29,12 +29,17 @@ pub(crate) async fn show(State(api): State<Api>, Path(id): Path<String>) -> ApiR
 #[utoipa::path(post, path = "/api/images/bootstrap", operation_id = "bootstrap_image", tag = "images",
     responses((status = 202, description = "The base image, or how far it is", body = wire::Bootstrap)))]
 pub(crate) async fn bootstrap(State(api): State<Api>, _: Identity) -> ApiResult<(StatusCode, Json<wire::Bootstrap>)> {
-    Ok((StatusCode::ACCEPTED, Json((api.services.image_bootstrap)(()).await?)))
+    Ok((StatusCode::ACCEPTED, Json((images(&api)?.bootstrap)(()).await?)))
 }
 
 /// Removes images that no task uses.
 #[utoipa::path(post, path = "/api/images/prune", operation_id = "prune_images", tag = "images",
     responses((status = 200, description = "What was removed", body = wire::Pruned)))]
 pub(crate) async fn prune(State(api): State<Api>, _: Identity) -> ApiResult<Json<wire::Pruned>> {
-    Ok(Json((api.services.image_prune)(()).await?))
+    Ok(Json((images(&api)?.prune)(()).await?))
+}
+
+fn images(api: &Api) -> ApiResult<&ImageServices> {
+    let none = || ApiError::new(Code::UnknownRoute, "this server makes no images");
+    api.services.images.as_ref().ok_or_else(none)
 }

@@ -4,7 +4,7 @@ use crate::{Api, ApiResult, error::Bare, wire};
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 
@@ -38,4 +38,10 @@ pub(crate) async fn healthz(State(api): State<Api>) -> Response {
         response.extensions_mut().insert(Bare);
         response
     }
+}
+
+/// Metrics as Prometheus reads them. Without a token only where the settings say so.
+pub(crate) async fn metrics(State(api): State<Api>) -> ApiResult<Response> {
+    let text = (api.services.gateway.metrics)(()).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -16,6 +16,12 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Tokens in answers, as far as known.
     pub completion_tokens: u64,
+    /// What they cost, as far as known, in millionths of a dollar.
+    #[serde(default)]
+    pub cost_micro_usd: u64,
+    /// Calls that ended and whose cost is unknown.
+    #[serde(default)]
+    pub unpriced: u64,
 }
 
 impl From<store::CallTotals> for Usage {
@@ -26,6 +32,8 @@ impl From<store::CallTotals> for Usage {
             refused: t.refused,
             prompt_tokens: t.prompt_tokens,
             completion_tokens: t.completion_tokens,
+            cost_micro_usd: t.cost_micro_usd,
+            unpriced: t.unpriced,
         }
     }
 }
@@ -35,23 +43,39 @@ impl From<store::CallTotals> for Usage {
 pub struct Call {
     /// Its id.
     pub id: String,
-    /// The task.
-    pub task: String,
+    /// The task, where its sandbox made the call.
+    pub task: Option<String>,
+    /// The task's run.
+    pub run: Option<String>,
     /// The iteration.
     pub iteration: Option<u32>,
     /// The turn of the iteration; none: it was not let out.
     pub turn: Option<u32>,
-    /// The model as the agent named it.
+    /// The key, where a caller made the call.
+    pub key: Option<String>,
+    /// The key's name.
+    pub key_name: Option<String>,
+    /// The API token's name, where the call came from `llm chat` or the playground.
+    pub token: Option<String>,
+    /// What was called: `chat`, `responses`, `messages`, `count_tokens`, `embeddings`.
+    pub ingress: String,
+    /// The model as the caller named it.
     pub asked_model: String,
     /// The provider.
     pub provider: Option<String>,
     /// The model as the provider names it.
     pub model: Option<String>,
+    /// The format that the provider was spoken to in.
+    pub format: Option<String>,
+    /// How many times a provider was tried.
+    pub attempts: u32,
     /// Whether the answer was streamed.
     pub stream: bool,
     /// The call that this one repeats.
     pub retry_of: Option<String>,
-    /// `open`, `done`, `failed`, `timed_out`, `cut`, `refused` or `unknown`.
+    /// `begun`, `ended`, `failed`, `timed_out`, `cut`, `refused` or `unknown`.
+    pub state: String,
+    /// The same as it is stored: `open`, `done`, and as in `state` otherwise.
     pub status: String,
     /// The provider's HTTP status.
     pub http_status: Option<u16>,
@@ -63,6 +87,14 @@ pub struct Call {
     pub completion_tokens: Option<u64>,
     /// Tokens that the provider had cached.
     pub cached_tokens: Option<u64>,
+    /// Tokens that the provider put into its cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Tokens of reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// What it cost, in millionths of a dollar; none: unknown.
+    pub cost_micro_usd: Option<i64>,
+    /// The price that was applied, with its date.
+    pub price: Option<String>,
     /// Milliseconds to the first byte.
     pub first_byte_ms: Option<u64>,
     /// Milliseconds to the end.
@@ -81,24 +113,54 @@ pub struct Call {
     pub ended_at: Option<String>,
 }
 
+/// The state as people ask for it.
+fn state(status: store::CallStatus) -> &'static str {
+    match status {
+        store::CallStatus::Open => "begun",
+        store::CallStatus::Done => "ended",
+        other => other.as_str(),
+    }
+}
+
+/// The stored form of a state, or of itself.
+pub(crate) fn status_of(state: &str) -> Option<store::CallStatus> {
+    match state {
+        "begun" => Some(store::CallStatus::Open),
+        "ended" => Some(store::CallStatus::Done),
+        other => store::CallStatus::parse(other),
+    }
+}
+
 impl From<store::Call> for Call {
     fn from(c: store::Call) -> Self {
         Self {
             id: c.id.to_string(),
-            task: c.task.map(|t| t.to_string()).unwrap_or_default(),
+            task: c.task.map(|t| t.to_string()),
+            run: c.run.map(|r| r.to_string()),
             iteration: c.iteration,
             turn: c.turn,
+            key: c.key.map(|k| k.to_string()),
+            key_name: None,
+            token: c.token,
+            ingress: c.ingress,
             asked_model: c.asked_model,
             provider: c.provider,
             model: c.model,
+            format: c.format,
+            attempts: c.attempts,
             stream: c.stream,
             retry_of: c.retry_of.map(|r| r.to_string()),
+            state: state(c.status).to_owned(),
             status: c.status.as_str().to_owned(),
             http_status: c.http_status,
             finish_reason: c.finish_reason,
             prompt_tokens: c.prompt_tokens,
             completion_tokens: c.completion_tokens,
             cached_tokens: c.cached_tokens,
+            cache_write_tokens: c.cache_write_tokens,
+            reasoning_tokens: c.reasoning_tokens,
+            cost_micro_usd: c.cost_micro_usd,
+            price: c.price,
             first_byte_ms: c.first_byte_ms,
             total_ms: c.total_ms,
             error_code: c.error_code,
@@ -117,8 +179,93 @@ pub struct CallDetail {
     /// The call.
     #[serde(flatten)]
     pub call: Call,
-    /// The whole request as the agent sent it; none: erased.
+    /// The whole request as the caller sent it; none: erased.
     pub request: Option<String>,
-    /// The whole answer as it arrived; none: erased, or there was none.
+    /// The whole answer as the caller got it; none: erased, or there was none.
     pub response: Option<String>,
+    /// What was read out of the answer: text, tool calls, usage.
+    #[schema(value_type = Option<Object>)]
+    pub normalised: Option<serde_json::Value>,
+    /// Each try at a provider.
+    pub tries: Vec<Attempt>,
+}
+
+/// One try at a provider.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    /// The provider.
+    pub provider: String,
+    /// The model as the provider names it.
+    pub model: String,
+    /// The format that the provider was spoken to in.
+    pub format: String,
+    /// Where it was sent, without credentials.
+    pub url: String,
+    /// As of a call.
+    pub state: String,
+    /// The provider's HTTP status.
+    pub http_status: Option<u16>,
+    /// A stable code.
+    pub error_code: Option<String>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// The request as it left, where that is not the caller's byte for byte; none: it is, or it was erased.
+    pub sent: Option<String>,
+    /// The answer as the provider sent it, where that is not what the caller got; none: it is, or it was erased.
+    pub response: Option<String>,
+    /// Milliseconds to the first byte.
+    pub first_byte_ms: Option<u64>,
+    /// Milliseconds to the end.
+    pub total_ms: Option<u64>,
+    /// RFC 3339.
+    pub begun_at: String,
+}
+
+impl Attempt {
+    /// An attempt with its bodies.
+    pub(crate) fn new(a: store::Attempt, sent: Option<String>, response: Option<String>) -> Self {
+        Self {
+            number: a.number,
+            provider: a.provider,
+            model: a.model,
+            format: a.format,
+            url: a.url,
+            state: state(a.status).to_owned(),
+            http_status: a.http_status,
+            error_code: a.error_code,
+            error: a.error,
+            sent,
+            response,
+            first_byte_ms: a.first_byte_ms,
+            total_ms: a.total_ms,
+            begun_at: a.begun_at,
+        }
+    }
+}
+
+/// How many calls there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallCount {
+    /// Their number.
+    pub count: u64,
+}
+
+/// A call from the playground: OpenAI's Chat Completions, with all of its fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlaygroundRequest {
+    /// `provider/model`, an alias, or a name that one provider lists.
+    #[schema(example = "openai/gpt-4o")]
+    pub model: String,
+    /// The messages.
+    #[schema(value_type = Vec<Object>)]
+    pub messages: Vec<serde_json::Value>,
+    /// Whether the answer comes as server-sent events.
+    #[serde(default)]
+    pub stream: bool,
+    /// Every other field of Chat Completions.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub more: serde_json::Map<String, serde_json::Value>,
 }

@@ -49,4 +49,7 @@ pub struct SystemInfo {
 pub struct Models {
     /// `provider/model`.
     pub models: Vec<String>,
+    /// Names for ordered lists of models.
+    #[serde(default)]
+    pub aliases: Vec<super::Alias>,
 }

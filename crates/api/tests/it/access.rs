@@ -22,7 +22,7 @@ async fn nothing_is_open_but_health_and_signing_in() {
             error(answer(request().bearer_auth(bad)).await, 401, "unauthenticated");
         }
     }
-    for path in ["/docs", "/docs/", "/api/openapi.json", "/api/nothing", "/"] {
+    for path in ["/docs", "/docs/", "/metrics", "/api/openapi.json", "/api/nothing", "/"] {
         error(answer(s.http.get(s.url(path))).await, 401, "unauthenticated");
     }
     assert_eq!(answer(s.http.get(s.url("/healthz"))).await, (StatusCode::OK, Value::String("ok".into())));

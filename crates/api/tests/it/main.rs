@@ -4,15 +4,20 @@
 
 mod access;
 mod contract;
+mod gateway;
 mod requests;
 mod stream;
 mod tasks;
 
-use api::{Api, ApiConfig, ApiError, Code, Services, ask, wire};
+use api::{Api, ApiConfig, ApiError, Code, GatewayServices, Save, Services, ask, wire};
+use axum::{
+    body::Body,
+    http::{Request, Response},
+};
 use domain::event::Actor;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use store::Store;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -27,21 +32,24 @@ struct Server {
     token: String,
     http: reqwest::Client,
     stop: CancellationToken,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<std::io::Result<()>>,
     dir: TempDir,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::with(ApiConfig { allowed_hosts: vec!["forge.example".into()], ..ApiConfig::default() }).await
+    }
+
+    async fn with(config: ApiConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         let (_, token) = api::issue_token(&store, "anna", Actor::System).await.unwrap();
         let stop = CancellationToken::new();
-        let config = ApiConfig { allowed_hosts: vec!["forge.example".into()], ..ApiConfig::default() };
-        let router = api::router(Api::new(store.clone(), services(), config, stop.clone()));
+        let api = Api::new(store.clone(), services(), config, stop.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let serving = tokio::spawn(api::serve(listener, api, stop.clone()));
         // A second test may have installed the same provider before.
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE);
@@ -129,7 +137,47 @@ fn services() -> Services {
         facts: ask(|()| async { Ok(json!({})) }),
         audit_verify: ask(|()| async { Err(ApiError::new(Code::LogUnavailable, "no log in this test")) }),
         audit_checkpoint: ask(|()| async { Err(ApiError::new(Code::LogUnavailable, "no log in this test")) }),
-        image_bootstrap: ask(|()| async { Err(ApiError::new(Code::DockerUnavailable, "no Docker in this test")) }),
-        image_prune: ask(|()| async { Err(ApiError::new(Code::DockerUnavailable, "no Docker in this test")) }),
+        gateway: gateway(),
+        images: None,
+    }
+}
+
+/// A gateway that answers each call with who made it and where it went.
+fn gateway() -> GatewayServices {
+    let lab = || wire::Provider {
+        name: "lab".into(),
+        kind: "openai-compatible".into(),
+        base_url: "http://10.0.0.5/v1".into(),
+        source: "saved".into(),
+        fingerprint: Some("sha256:0123456789ab".into()),
+        headers: vec![],
+        settings: wire::ProviderSettings::default(),
+        saved_by: None,
+        updated_at: None,
+        problem: None,
+    };
+    GatewayServices {
+        call: Arc::new(|who, request: Request<Body>| {
+            Box::pin(async move {
+                let path = request.uri().path().to_owned();
+                let body = axum::body::to_bytes(request.into_body(), 64 << 20).await.unwrap();
+                let told = json!({"who": format!("{who:?}"), "path": path, "bytes": body.len()});
+                Response::new(Body::from(told.to_string()))
+            })
+        }),
+        providers: ask(move |()| async move { Ok(vec![lab()]) }),
+        provider_save: ask(move |s: Save| async move {
+            let name = format!("{} by {}, replace {}", s.name, s.by, s.replace);
+            Ok(wire::Provider { name, ..lab() })
+        }),
+        provider_remove: ask(move |(name, by): (String, String)| async move {
+            Err(ApiError::new(Code::ProviderFixed, format!("{name} is not {by}'s to remove")))
+        }),
+        provider_test: ask(|name| async move {
+            Ok(wire::ProviderTest { name, ok: true, models: Some(1), latency_ms: 2, error: None, hint: None })
+        }),
+        aliases: ask(|()| async { Ok(vec![wire::Alias { name: "fast".into(), targets: vec!["lab/a".into()] }]) }),
+        reload: ask(|_| async { Err(ApiError::new(Code::InvalidConfig, "line 3: unknown field")) }),
+        metrics: ask(|()| async { Ok("taskforge_up 1\n".to_owned()) }),
     }
 }

@@ -45,8 +45,8 @@ async fn a_key_is_found_by_its_secret_until_it_ends() {
     let reopened = reopen(&dir).await;
     assert_eq!(reopened.keys().find(&secret('a')).unwrap().name, "ci");
 
-    done(&store, |tx| async move { tx.key_revoke("ci").await }.boxed()).await;
-    store.keys_refresh().await.unwrap();
+    let revoked = done(&store, |tx| async move { tx.key_revoke("ci").await }.boxed()).await;
+    store.keys_forget(&revoked).await.unwrap();
     assert!(ring.find(&secret('a')).is_none(), "revoked");
     assert!(store.key_get("ci").await.unwrap().revoked_at.is_some());
     assert_eq!(insert(key("ci", None), secret('d')).await.unwrap().key.name, "ci", "the name is free again");

@@ -1,6 +1,6 @@
 //! `taskforge audit`: reading and verifying the log. Verification runs here, on the log's files, not on the server.
 
-use super::{Context, Exit, Failure, Outcome};
+use super::{Context, Exit, Failure, Outcome, served::Missing};
 use crate::{
     client::{Client, Events, encode},
     output::{Style, event},
@@ -72,12 +72,27 @@ pub(super) struct Verify {
 }
 
 pub(super) async fn run(c: &Context, command: Audit) -> Outcome {
+    if let Audit::Verify(Verify { dir: Some(_), .. }) = command {
+        // A copy of the log needs no server and no data directory.
+        return with(c, None, command).await;
+    }
+    let served = c.served(Missing::Refuse).await?;
+    let result = with(c, Some(&served.client), command).await;
+    served.end().await?;
+    result
+}
+
+async fn with(c: &Context, client: Option<&Client>, command: Audit) -> Outcome {
+    let client = || client.ok_or_else(|| Failure::failed("this command needs a server"));
     match command {
-        Audit::Tail { lines, task, follow } => tail(c, lines, task.as_deref(), follow).await,
-        Audit::Show { index, body } => show(c, index, body.as_deref()).await,
-        Audit::Verify(args) => verify(c, args).await,
+        Audit::Tail { lines, task, follow } => tail(c, client()?, lines, task.as_deref(), follow).await,
+        Audit::Show { index, body } => show(c, client()?, index, body.as_deref()).await,
+        Audit::Verify(args) => match &args.dir {
+            Some(_) => verify(c, None, args).await,
+            None => verify(c, Some(client()?), args).await,
+        },
         Audit::Checkpoint => {
-            let made: CheckpointText = c.client()?.post("/api/audit/checkpoint").await?;
+            let made: CheckpointText = client()?.post("/api/audit/checkpoint").await?;
             if c.out.json {
                 c.out.document(&made)?;
             } else {
@@ -88,8 +103,7 @@ pub(super) async fn run(c: &Context, command: Audit) -> Outcome {
     }
 }
 
-async fn tail(c: &Context, lines: u32, task: Option<&str>, follow: bool) -> Outcome {
-    let client = c.client()?;
+async fn tail(c: &Context, client: &Client, lines: u32, task: Option<&str>, follow: bool) -> Outcome {
     let mut query = format!("/api/audit/entries?tail=true&limit={lines}");
     let mut stream = "/api/events".to_owned();
     if let Some(task) = task {
@@ -107,7 +121,7 @@ async fn tail(c: &Context, lines: u32, task: Option<&str>, follow: bool) -> Outc
     };
     page.items.iter().try_for_each(print)?;
     if follow {
-        let mut events = Events::new(&client, stream, page.items.last().map(|e| e.index));
+        let mut events = Events::new(client, stream, page.items.last().map(|e| e.index));
         loop {
             print(&events.next().await?)?;
         }
@@ -115,9 +129,8 @@ async fn tail(c: &Context, lines: u32, task: Option<&str>, follow: bool) -> Outc
     Ok(Exit::Ok)
 }
 
-async fn show(c: &Context, index: u64, body: Option<&str>) -> Outcome {
+async fn show(c: &Context, client: &Client, index: u64, body: Option<&str>) -> Outcome {
     use std::io::Write;
-    let client = c.client()?;
     if let Some(name) = body {
         let name = crate::client::encode_value(name);
         let bytes = client.bytes(&format!("/api/audit/entries/{index}/bodies/{name}")).await?;
@@ -143,18 +156,19 @@ async fn show(c: &Context, index: u64, body: Option<&str>) -> Outcome {
     Ok(Exit::Ok)
 }
 
-async fn verify(c: &Context, args: Verify) -> Outcome {
+async fn verify(c: &Context, client: Option<&Client>, args: Verify) -> Outcome {
     let known = KnownFolder::new(&c.global.data_dir().join("known-logs"));
     let given = args.key.as_deref().map(read_key).transpose()?;
-    let report = match &args.dir {
-        Some(dir) => {
+    let report = match (&args.dir, client) {
+        (Some(dir), _) => {
             let key = match given {
                 Some(key) => key,
                 None => trusted(&known, &origin_of(dir)?)?,
             };
             check(dir, &key, &known, args.against.as_deref())?
         }
-        None => from_server(&c.client()?, given, &known, args.against.as_deref()).await?,
+        (None, Some(client)) => from_server(client, given, &known, args.against.as_deref()).await?,
+        (None, None) => return Err(Failure::failed("there is neither a server nor a copy of the log")),
     };
     if c.out.json {
         c.out.document(&report)?;

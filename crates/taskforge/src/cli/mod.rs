@@ -8,9 +8,14 @@ mod decide;
 mod doctor;
 mod exit;
 mod files;
+mod gateway;
 mod greet;
 mod image;
+mod key;
+mod llm;
+mod provider;
 mod run;
+mod served;
 mod server;
 mod task;
 mod token;
@@ -45,7 +50,11 @@ pub(crate) struct Cli {
 impl Cli {
     /// Whether this process becomes the server, or starts it.
     pub(crate) const fn starts_server(&self) -> bool {
-        matches!(self.command, Command::Up(_) | Command::Restart(_))
+        match &self.command {
+            Command::Up(_) | Command::Restart(_) => true,
+            Command::Gateway(args) => args.starts(),
+            _ => false,
+        }
     }
 }
 
@@ -120,6 +129,17 @@ enum Command {
     /// Tokens: who may use the API, and under which name.
     #[command(subcommand)]
     Token(token::Token),
+    /// The model gateway by itself: every provider in every format, each call on the record. Needs no Docker.
+    Gateway(gateway::Gateway),
+    /// Keys of callers: people and tools that use the gateway.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Providers of models.
+    #[command(subcommand)]
+    Provider(provider::Provider),
+    /// Model calls: make one, look at those that were made.
+    #[command(subcommand)]
+    Llm(llm::Llm),
     /// Look for what is wrong, and say what to do.
     Doctor,
     /// Print a completion script for a shell.
@@ -182,6 +202,10 @@ async fn dispatch(c: &Context, command: Command) -> Outcome {
         Command::Audit(command) => audit_log::run(c, command).await,
         Command::Image(command) => image::run(c, command).await,
         Command::Token(command) => token::run(c, command).await,
+        Command::Gateway(args) => gateway::run(c, args).await,
+        Command::Key(command) => key::run(c, command).await,
+        Command::Provider(command) => provider::run(c, command).await,
+        Command::Llm(command) => llm::run(c, command).await,
         Command::Doctor => doctor::run(c).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

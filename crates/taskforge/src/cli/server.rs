@@ -4,6 +4,7 @@ use super::{Context, Exit, Failure, Outcome, decide, doctor, greet};
 use crate::{
     client::Events,
     output::{self, event},
+    server::{local::Local, lock::Mode},
 };
 use api::wire::{Health, Page, Task};
 use clap::Args;
@@ -33,6 +34,10 @@ pub(crate) type Work<A> = Box<dyn Fn(A) -> BoxFuture<'static, anyhow::Result<()>
 pub(crate) struct Hooks {
     /// Runs the server on a data directory and an address until it is told to stop.
     pub(crate) up: Work<(PathBuf, String)>,
+    /// Runs the gateway by itself: data directory, address, configuration file.
+    pub(crate) gateway: Work<(PathBuf, String, Option<PathBuf>)>,
+    /// Serves a data directory on which nothing runs, for one command.
+    pub(crate) local: Box<dyn Fn(PathBuf) -> BoxFuture<'static, anyhow::Result<Local>> + Send + Sync>,
     /// Removes all that the installation owns.
     pub(crate) clean: Work<PathBuf>,
     /// Writes a consistent copy of a data directory to a file.
@@ -115,14 +120,21 @@ pub(super) struct Restore {
 struct Announcement {
     address: SocketAddr,
     pid: i32,
+    #[serde(default)]
+    mode: Mode,
 }
 
 fn announced(dir: &Path) -> Option<Announcement> {
     serde_json::from_slice(&std::fs::read(dir.join("server.json")).ok()?).ok()
 }
 
+/// Whether a gateway by itself runs, or ran last, on the data directory.
+pub(super) fn is_gateway(dir: &Path) -> bool {
+    announced(dir).is_some_and(|s| s.mode == Mode::Gateway)
+}
+
 /// Whether a server lives: it holds the lock. A process number alone could be another program's by now.
-fn is_running(dir: &Path) -> bool {
+pub(super) fn is_running(dir: &Path) -> bool {
     let Ok(file) = OpenOptions::new().write(true).open(dir.join("lock")) else { return false };
     flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
@@ -225,7 +237,12 @@ async fn stop(dir: &Path) -> Outcome<bool> {
 
 pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
     let dir = c.global.data_dir();
-    let before = announced(&dir).map(|s| s.address.to_string());
+    let before = announced(&dir);
+    if before.as_ref().is_some_and(|s| s.mode == Mode::Gateway) && is_running(&dir) {
+        return Err(Failure::new(Exit::Conflict, "gateway_runs", "a gateway by itself runs here, in the foreground")
+            .hint("`taskforge gateway reload` reads its configuration again; to restart it, end it and start it as before"));
+    }
+    let before = before.map(|s| s.address.to_string());
     stop(&dir).await?;
     let listen = args.listen.or(before).unwrap_or_else(|| LISTEN.to_owned());
     detached(c, &dir, &listen).await
@@ -234,6 +251,9 @@ pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
 pub(super) async fn ps(c: &Context) -> Outcome {
     let client = c.client()?;
     let health: Health = client.get("/api/system/health").await?;
+    if is_gateway(&c.global.data_dir()) {
+        return gateway_ps(c, client.base(), health.ok);
+    }
     let mut going: Vec<Task> = Vec::new();
     for status in ["starting", "running", "waiting", "building", "paused"] {
         let mut cursor = String::new();
@@ -260,6 +280,16 @@ pub(super) async fn ps(c: &Context) -> Outcome {
         c.out.line("no task goes on");
     } else {
         output::task::list(c.out, &going, jiff::Timestamp::now());
+    }
+    Ok(Exit::Ok)
+}
+
+/// A gateway by itself has no tasks.
+fn gateway_ps(c: &Context, base: &str, ok: bool) -> Outcome {
+    if c.out.json {
+        c.out.document(&serde_json::json!({"gateway": base, "ok": ok}))?;
+    } else {
+        c.out.line(&format!("gateway  {base}  {}", if ok { "ok" } else { "needs a look: taskforge health" }));
     }
     Ok(Exit::Ok)
 }

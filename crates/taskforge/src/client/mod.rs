@@ -102,6 +102,20 @@ impl Client {
         self.answer(self.request(Method::POST, path).timeout(REQUEST_TIMEOUT).json(body)).await
     }
 
+    /// Puts something in the place of what is there.
+    pub(crate) async fn put_json<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Outcome<T> {
+        self.answer(self.request(Method::PUT, path).timeout(REQUEST_TIMEOUT).json(body)).await
+    }
+
+    /// Opens a stream with a body; how long it takes is the server's to bound.
+    pub(crate) async fn open_stream(&self, path: &str, body: &(impl Serialize + Sync)) -> Outcome<Response> {
+        let response = self.request(Method::POST, path).json(body).send().await.map_err(|e| self.unreachable(&e))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refused(response).await)
+    }
+
     /// Creates something once, however often the request is sent.
     pub(crate) async fn create<T: DeserializeOwned>(
         &self,
@@ -166,10 +180,22 @@ async fn refused(response: Response) -> Failure {
             }
             failure
         }
+        _ if json && model_error(&text).is_some() => {
+            let (code, message) = model_error(&text).unwrap_or_default();
+            Failure::new(exit, &code, message)
+        }
         _ => {
             Failure::new(exit, "unexpected_answer", format!("the server answered {status}, and not as TaskForge does"))
         }
     }
+}
+
+/// An error in the shape of OpenAI's API: its code and message.
+fn model_error(text: &str) -> Option<(String, String)> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let error = &value["error"];
+    let code = error["code"].as_str().or_else(|| error["type"].as_str()).unwrap_or("model_error");
+    Some((code.to_owned(), error["message"].as_str()?.to_owned()))
 }
 
 /// Whether the failure means that the server is away for the moment.

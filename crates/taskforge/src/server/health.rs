@@ -1,9 +1,11 @@
 //! How each part is, for `/healthz`, `taskforge health` and `taskforge doctor`.
 
-use super::Parts;
+use super::{Parts, core::Core};
+use crate::config::GatewayConfig;
 use api::wire::HealthCheck;
 use rustix::fs::statvfs;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Free space below which the disk counts as full, in bytes.
 const LOW_DISK_BYTES: u64 = 1 << 30;
@@ -30,29 +32,45 @@ pub(crate) async fn checks(parts: &Parts) -> Vec<HealthCheck> {
         check("docker", true, docker),
         check("store", true, store),
         check("engine", true, engine),
-        check("disk", true, disk(parts)),
+        check("disk", true, disk(&parts.config.data_dir)),
         check("sockets", true, sockets(parts)),
     ];
-    let upstreams = parts.services.gateway.upstreams().health().await;
-    if upstreams.is_empty() {
-        let hint = "set OLLAMA_URL, OPENAI_API_KEY or OPENAI_BASE_URL in .env and restart".to_owned();
-        all.push(check("providers", false, Err(("no model provider is configured".to_owned(), hint))));
-    }
-    all.extend(upstreams.into_iter().map(|u| {
-        let result = match u.error {
-            None => Ok(format!("{} lists {} models in {} ms", u.base_url, u.models.unwrap_or(0), u.latency_ms)),
-            Some(error) => Err((error, u.hint.unwrap_or_default())),
-        };
-        check(&format!("provider:{}", u.name), false, result)
-    }));
+    all.extend(providers(&parts.core).await);
     all
 }
 
-fn disk(parts: &Parts) -> Result<String, (String, String)> {
+/// All checks of a gateway by itself.
+pub(crate) async fn gateway_checks(core: &Core) -> Vec<HealthCheck> {
+    let store = core.store.event_tail(None, 1).await;
+    let store =
+        store.map(|_| "answers".to_owned()).map_err(|e| (e.to_string(), "look at the gateway's log".to_owned()));
+    let mut all = vec![check("store", true, store), check("disk", true, disk(&core.dir))];
+    all.extend(providers(core).await);
+    all
+}
+
+async fn providers(core: &Core) -> Vec<HealthCheck> {
+    let health = core.providers.registry().health().await;
+    if health.is_empty() {
+        let hint = "set OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY or OLLAMA_URL, or `taskforge provider add`";
+        let none = ("no model provider is configured".to_owned(), hint.to_owned());
+        return vec![check("providers", false, Err(none))];
+    }
+    let one = |p: gateway::ProviderHealth| {
+        let result = match p.error {
+            None => Ok(format!("{} lists {} models in {} ms", p.base_url, p.models.unwrap_or(0), p.latency_ms)),
+            Some(error) => Err((error, p.hint.unwrap_or_default())),
+        };
+        check(&format!("provider:{}", p.name), false, result)
+    };
+    health.into_iter().map(one).collect()
+}
+
+fn disk(dir: &Path) -> Result<String, (String, String)> {
     let hint = || "free space where the data directory lies; stopping tasks still works".to_owned();
-    let space = statvfs(&parts.config.data_dir).map_err(|e| (e.to_string(), hint()))?;
+    let space = statvfs(dir).map_err(|e| (e.to_string(), hint()))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let text = format!("{} MiB free at {}", free >> 20, parts.config.data_dir.display());
+    let text = format!("{} MiB free at {}", free >> 20, dir.display());
     if free < LOW_DISK_BYTES { Err((text, hint())) } else { Ok(text) }
 }
 
@@ -76,11 +94,27 @@ pub(crate) async fn facts(parts: &Parts) -> Value {
     json!({
         "docker": engine,
         "data_dir": parts.config.data_dir,
-        "durability": {"decisions": "power", "model_calls": format!("{:?}", parts.config.call_durability).to_lowercase()},
+        "durability": durability(&parts.config.gateway),
         "request_ttl_s": parts.config.request_ttl.as_secs(),
         "max_agents": parts.config.max_agents,
-        "providers": parts.config.upstreams.iter().map(|u| json!({"name": u.name, "kind": u.kind, "base_url": u.base_url,
-            "has_key": u.api_key.is_some()})).collect::<Vec<_>>(),
+        "providers": parts.core.providers.list().await.unwrap_or_default(),
         "default_limits": domain::task::Limits::default(),
+    })
+}
+
+fn durability(config: &GatewayConfig) -> Value {
+    json!({"decisions": "power", "model_calls": format!("{:?}", config.call_durability).to_lowercase()})
+}
+
+/// Facts of a gateway by itself.
+pub(crate) async fn gateway_facts(core: &Core, config: &GatewayConfig) -> Value {
+    json!({
+        "mode": "gateway",
+        "data_dir": core.dir,
+        "config": config.file(),
+        "durability": durability(config),
+        "providers": core.providers.list().await.unwrap_or_default(),
+        "aliases": core.providers.aliases(),
+        "keys_in_force": core.store.keys().len(),
     })
 }

@@ -5,6 +5,17 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::{fs, net::SocketAddr, path::Path};
 
+/// What runs on a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mode {
+    /// The whole server.
+    #[default]
+    Server,
+    /// The gateway by itself.
+    Gateway,
+}
+
 /// What a server tells about itself in `server.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Announcement {
@@ -12,6 +23,9 @@ pub(crate) struct Announcement {
     pub(crate) address: SocketAddr,
     /// The process.
     pub(crate) pid: u32,
+    /// What it is.
+    #[serde(default)]
+    pub(crate) mode: Mode,
 }
 
 /// Takes the lock of the data directory for as long as the handle lives.
@@ -30,8 +44,8 @@ pub(crate) fn take(data_dir: &Path) -> Result<fs::File> {
 }
 
 /// Tells where the server is, once it answers.
-pub(crate) fn announce(data_dir: &Path, address: SocketAddr) -> Result<()> {
-    let text = serde_json::to_string_pretty(&Announcement { address, pid: std::process::id() })?;
+pub(crate) fn announce(data_dir: &Path, address: SocketAddr, mode: Mode) -> Result<()> {
+    let text = serde_json::to_string_pretty(&Announcement { address, pid: std::process::id(), mode })?;
     let temp = data_dir.join("server.json.new");
     fs::write(&temp, text)?;
     fs::rename(&temp, data_dir.join("server.json")).context("server.json cannot be written")

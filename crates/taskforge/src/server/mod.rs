@@ -8,20 +8,24 @@
 
 pub(crate) mod backup;
 pub(crate) mod control;
+mod core;
 mod health;
+pub(crate) mod local;
 pub(crate) mod lock;
+mod providers;
 mod recovery;
+mod registry;
 mod services;
+pub(crate) mod standalone;
 mod supervisor;
+mod traces;
 mod upkeep;
 
 use crate::config::Config;
 use anyhow::{Context, Result, bail};
-use domain::event::{Event, EventKind};
-use futures::FutureExt;
+use core::Core;
 use image::Images;
 use sandbox::{Docker, Sandboxes};
-use serde_json::json;
 use std::{
     fs,
     io::IsTerminal,
@@ -30,7 +34,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use store::{Durability, Store};
+use store::Store;
 use tokio::{net::TcpListener, signal::unix};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use workflow::{activities, dispatch, engine};
@@ -41,6 +45,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Everything that runs.
 pub(crate) struct Parts {
     pub(crate) config: Config,
+    pub(crate) core: Core,
     pub(crate) store: Store,
     pub(crate) docker: Docker,
     pub(crate) services: activities::Shared,
@@ -63,13 +68,16 @@ pub(crate) async fn up(config: Config) -> Result<()> {
     tracker.spawn(dispatch::dispatch(parts.store.clone(), parts.engine.clone(), stop.clone()));
     tracker.spawn(upkeep::seal_often(parts.store.clone(), stop.clone()));
     tracker.spawn(upkeep::tidy(Arc::clone(&parts), stop.clone()));
+    parts.core.spawn_upkeep(&tracker, &stop)?;
     api::first_token(&parts.store, &parts.config.data_dir.join("token"))
         .await
         .context("the first token could not be made")?;
     let services = services::services(&parts, &stop);
-    if parts.config.bootstrap_at_start {
+    if parts.config.bootstrap_at_start
+        && let Some(images) = &services.images
+    {
         // Not waited for: a task that is started meanwhile waits for it, with its progress.
-        let base_image = (services.image_bootstrap)(());
+        let base_image = (images.bootstrap)(());
         tracker.spawn(async move {
             if let Err(e) = base_image.await {
                 tracing::warn!(error = %e, hint = e.hint, "the base image could not be looked for");
@@ -78,27 +86,34 @@ pub(crate) async fn up(config: Config) -> Result<()> {
     }
     let app = api::Api::new(parts.store.clone(), services, api_config(&parts.config), stop.clone());
     let address = listener.local_addr()?;
-    lock::announce(&parts.config.data_dir, address)?;
+    lock::announce(&parts.config.data_dir, address, lock::Mode::Server)?;
     // A code is a secret: it is for a person's eyes, not for a log file.
     if std::io::stdout().is_terminal() {
         let (code, _) =
             api::sign_in_code(&parts.store, api::FIRST_TOKEN).await.context("no sign-in code could be made")?;
         greet(address, &code);
     }
-    let serve = api::serve(listener, app, stop.clone());
+    let served = serve(listener, app, stop.clone(), &parts.core).await;
+    take_down(&parts, tracker).await;
+    drop(lock);
+    served
+}
+
+/// Serves until a signal; SIGHUP reads the configuration again.
+async fn serve(listener: TcpListener, app: api::Api, stop: CancellationToken, core: &Core) -> Result<()> {
     let signals = stop.clone();
     let waiter = tokio::spawn(async move {
         told_to_stop().await;
         signals.cancel();
     });
+    let reloader = tokio::spawn(core::reload_on_hangup(core.clone()));
     let served = tokio::select! {
-        r = serve => r.context("the API failed"),
+        r = api::serve(listener, app, stop.clone()) => r.context("the API failed"),
         () = async { stop.cancelled().await; tokio::time::sleep(SHUTDOWN_GRACE).await } => Ok(()),
     };
     waiter.abort();
+    reloader.abort();
     stop.cancel();
-    take_down(&parts, tracker).await;
-    drop(lock);
     served
 }
 
@@ -121,12 +136,7 @@ fn make_private(dir: &Path) -> Result<()> {
 
 async fn assemble(config: Config) -> Result<Parts> {
     let dir = config.data_dir.clone();
-    let store = Store::open(&dir).await.context("the store cannot be opened")?;
-    make_private(&dir.join("keys"))?;
-    let key = audit::LogKey::open_or_create(&dir.join("keys/log.key"))?;
-    let origin = format!("taskforge/{}", store.installation());
-    let log = audit::Log::open(store.log_dir(), key, &origin).context("the audit log cannot be opened")?;
-    store.log_attach(log).await?;
+    let store = core::open_store(&dir).await?;
     recovery::recover(&store).await?;
     let docker = Docker::connect(config.docker_host.as_deref(), store.installation())?;
     let sandboxes = Sandboxes::new(docker.clone(), &dir);
@@ -142,24 +152,21 @@ async fn assemble(config: Config) -> Result<Parts> {
     if let Err(e) = images.reap().await {
         tracing::warn!(error = %e, "resolvers that a crash left behind could not be removed");
     }
-    let mut gateway_config = gateway::Config::new(dir.join("run"));
-    gateway_config.call_durability = config.call_durability;
-    gateway_config.request_ttl = config.request_ttl;
-    let upstreams = gateway::Upstreams::new(config.upstreams.clone(), gateway_config.connect_timeout)?;
-    let gateway = gateway::Gateway::new(gateway_config, store.clone(), upstreams);
+    let core = Core::open(store.clone(), &dir, config.gateway.clone(), Some(config.request_ttl)).await?;
+    let gateway = core.gateway.clone();
     let services = Arc::new(activities::Services { store: store.clone(), sandboxes, images, gateway, supervisor });
     let options = engine::Options { long_slots: config.max_agents, ..engine::Options::default() };
     let engine = engine::Engine::open(&dir.join("engine.db"), dispatch::registry(&services), options).await?;
-    let started = Event::point(
-        EventKind::ServerStarted,
-        json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()}),
-    );
-    store.write(Durability::Power, move |tx| tx.leaf(started).boxed()).await?;
-    Ok(Parts { config, store, docker, services, engine, tracker: TaskTracker::new() })
+    core.started("server").await?;
+    Ok(Parts { config, core, store, docker, services, engine, tracker: TaskTracker::new() })
 }
 
 fn api_config(config: &Config) -> api::ApiConfig {
-    api::ApiConfig { allowed_hosts: config.allowed_hosts.clone(), ..api::ApiConfig::default() }
+    api::ApiConfig {
+        allowed_hosts: config.allowed_hosts.clone(),
+        metrics_public: config.gateway.metrics_public,
+        ..api::ApiConfig::default()
+    }
 }
 
 fn greet(address: std::net::SocketAddr, code: &str) {
@@ -189,14 +196,7 @@ async fn take_down(parts: &Parts, tracker: TaskTracker) {
     if tokio::time::timeout(SHUTDOWN_GRACE, parts.services.images.shutdown()).await.is_err() {
         tracing::warn!("a build or a resolver was not cleaned up in time; the next start does it");
     }
-    let stopped = Event::point(EventKind::ServerStopped, json!({}));
-    let sealed = async {
-        parts.store.write(Durability::Power, move |tx| tx.leaf(stopped).boxed()).await?;
-        parts.store.seal().await
-    };
-    if let Err(e) = sealed.await {
-        tracing::error!(error = %e, "the log could not be sealed; it will be at the next start");
-    }
+    parts.core.stopped().await;
     lock::withdraw(&parts.config.data_dir);
 }
 

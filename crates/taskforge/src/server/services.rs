@@ -1,10 +1,10 @@
 //! What the API asks other parts, answered.
 
-use super::{Parts, health};
-use api::{ApiError, Code, Services, ask, wire};
-use domain::event::{Event, EventKind};
+use super::{Parts, core::Core, health, registry};
+use api::{ApiError, Ask, Code, GatewayServices, ImageServices, Services, Who, ask, wire};
+use axum::body::Body;
+use domain::event::{Actor, Event, EventKind};
 use futures::FutureExt;
-use gateway::ResolveError;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -23,50 +23,105 @@ enum Bootstrap {
     Failed(String),
 }
 
-/// The services of the API.
+/// The services of the whole API.
 pub(crate) fn services(parts: &Arc<Parts>, stop: &CancellationToken) -> Services {
     let stop = stop.clone();
     let p = || Arc::clone(parts);
     let state = Arc::new(Mutex::new(Bootstrap::Idle));
-    let (a, b, c, d, e, f, g, h) = (p(), p(), p(), p(), p(), p(), p(), p());
-    Services {
-        model_resolve: ask(move |name: String| resolve(Arc::clone(&a), name)),
-        models: ask(move |()| models(Arc::clone(&b))),
+    let (health, facts, a, b) = (p(), p(), p(), p());
+    let images = ImageServices {
+        bootstrap: ask(move |()| bootstrap(Arc::clone(&a), Arc::clone(&state), stop.clone())),
+        prune: ask(move |()| prune(Arc::clone(&b))),
+    };
+    let own = Own {
         health: ask(move |()| {
-            let parts = Arc::clone(&c);
+            let parts = Arc::clone(&health);
             async move { Ok(health::checks(&parts).await) }
         }),
         facts: ask(move |()| {
-            let parts = Arc::clone(&d);
+            let parts = Arc::clone(&facts);
             async move { Ok(health::facts(&parts).await) }
         }),
-        audit_verify: ask(move |()| verify(e.store.clone())),
-        audit_checkpoint: ask(move |()| checkpoint(f.store.clone())),
-        image_bootstrap: ask(move |()| bootstrap(Arc::clone(&g), Arc::clone(&state), stop.clone())),
-        image_prune: ask(move |()| prune(Arc::clone(&h))),
+        images: Some(images),
+    };
+    shared(&parts.core, own)
+}
+
+/// What a kind of server answers in its own way.
+pub(crate) struct Own {
+    pub(crate) health: Ask<(), Vec<wire::HealthCheck>>,
+    pub(crate) facts: Ask<(), serde_json::Value>,
+    pub(crate) images: Option<ImageServices>,
+}
+
+/// The services of every kind of server.
+pub(crate) fn shared(core: &Core, own: Own) -> Services {
+    let registry = core.providers.registry().clone();
+    let listed = registry.clone();
+    let (verified, sealed) = (core.store.clone(), core.store.clone());
+    Services {
+        model_resolve: ask(move |name: String| {
+            let registry = registry.clone();
+            async move { registry::resolve(&registry, &name).await }
+        }),
+        models: ask(move |()| {
+            let registry = listed.clone();
+            async move { Ok(registry.models().await.iter().map(ToString::to_string).collect()) }
+        }),
+        health: own.health,
+        facts: own.facts,
+        audit_verify: ask(move |()| verify(verified.clone())),
+        audit_checkpoint: ask(move |()| checkpoint(sealed.clone())),
+        gateway: gateway(core),
+        images: own.images,
     }
 }
 
-async fn resolve(parts: Arc<Parts>, name: String) -> Result<String, ApiError> {
-    let result = parts.services.gateway.upstreams().resolve(&name).await;
-    result.map(|m| m.to_string()).map_err(|e| {
-        let text = e.to_string();
-        match e {
-            ResolveError::Unknown { near, .. } => {
-                ApiError::new(Code::UnknownModel, text).details(json!({"near": near}))
-            }
-            ResolveError::Ambiguous { candidates, .. } => {
-                ApiError::new(Code::AmbiguousModel, text).details(json!({"candidates": candidates}))
-            }
-            ResolveError::NoUpstreams | ResolveError::Unreachable { .. } => {
-                ApiError::new(Code::ProviderUnreachable, text)
-            }
-        }
-    })
-}
-
-async fn models(parts: Arc<Parts>) -> Result<Vec<String>, ApiError> {
-    Ok(parts.services.gateway.upstreams().models().await.iter().map(ToString::to_string).collect())
+fn gateway(core: &Core) -> GatewayServices {
+    let p = || Arc::clone(&core.providers);
+    let (list, save, remove, test, aliases) = (p(), p(), p(), p(), p());
+    let (calls, reload, metrics) = (core.gateway.clone(), core.clone(), core.clone());
+    GatewayServices {
+        call: Arc::new(move |who, request| {
+            let gateway = calls.clone();
+            Box::pin(async move {
+                let (parts, body) = request.into_parts();
+                let token = match who {
+                    Who::Headers => None,
+                    Who::Token(name) => Some(name),
+                };
+                gateway.serve_callers(parts, body, token).await.map(Body::new)
+            })
+        }),
+        providers: ask(move |()| {
+            let providers = Arc::clone(&list);
+            async move { providers.list().await }
+        }),
+        provider_save: ask(move |change| {
+            let providers = Arc::clone(&save);
+            async move { providers.save(change).await }
+        }),
+        provider_remove: ask(move |(name, by): (String, String)| {
+            let providers = Arc::clone(&remove);
+            async move { providers.remove(&name, &by).await }
+        }),
+        provider_test: ask(move |name: String| {
+            let providers = Arc::clone(&test);
+            async move { providers.test(&name).await }
+        }),
+        aliases: ask(move |()| {
+            let all = aliases.aliases();
+            async move { Ok(all) }
+        }),
+        reload: ask(move |by| {
+            let core = reload.clone();
+            async move { core.reload(Actor::Token { name: by }).await }
+        }),
+        metrics: ask(move |()| {
+            let core = metrics.clone();
+            async move { Ok(core.metrics()) }
+        }),
+    }
 }
 
 async fn verify(store: Store) -> Result<wire::VerifyReport, ApiError> {

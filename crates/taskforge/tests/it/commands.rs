@@ -31,7 +31,21 @@ async fn exit_codes_say_what_happened() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_has_help_with_examples_where_it_has_arguments() {
     let s = Server::start().await;
-    for command in ["", "up", "run", "task", "approvals", "audit", "image", "token", "completions"] {
+    for command in [
+        "",
+        "up",
+        "run",
+        "task",
+        "approvals",
+        "audit",
+        "image",
+        "token",
+        "gateway",
+        "key",
+        "provider",
+        "llm",
+        "completions",
+    ] {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let end = s.run(&args).await;
         assert!(end.code == 0 && end.stdout.contains("Example"), "{command}: {end:?}");
@@ -92,4 +106,34 @@ async fn tokens_are_made_shown_once_and_revoked() {
     assert_eq!(ended(as_ben()).await.code, 4);
     assert_eq!(s.run(&["token", "revoke", "owner"]).await.code, 5);
     assert!(s.run(&["token", "link"]).await.stdout.contains("/sign-in#"));
+}
+
+/// A file of the repository.
+fn repository(path: &str) -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_and_every_setting_is_documented() {
+    let s = Server::start().await;
+    let help = s.run(&["--help"]).await.stdout;
+    let commands = help.split("Commands:").nth(1).unwrap().split("\n\nOptions:").next().unwrap();
+    let page = repository("docs/cli.md");
+    let names: Vec<&str> = commands.lines().filter_map(|l| l.strip_prefix("  ")?.split(' ').next()).collect();
+    assert!(names.len() > 15 && names.contains(&"gateway"), "{names:?}");
+    for name in names.into_iter().filter(|n| !n.is_empty() && *n != "help") {
+        assert!(page.contains(&format!("`{name}")), "docs/cli.md does not name {name}");
+    }
+    let settings = repository("docs/configuration.md");
+    for source in ["config.rs", "config/environment.rs", "cli/mod.rs", "cli/gateway.rs", "main.rs"] {
+        let text = repository(&format!("crates/taskforge/src/{source}"));
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for name in code.split('"').filter(|t| t.len() > 6 && t.contains('_')) {
+            let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+            if plain && !name.ends_with('_') && !name.starts_with('_') {
+                assert!(settings.contains(name), "docs/configuration.md does not name {name} of {source}");
+            }
+        }
+    }
 }

@@ -10,5 +10,6 @@
 
 mod commands;
 mod decisions;
+mod gateway;
 mod log;
 mod server;

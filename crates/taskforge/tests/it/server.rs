@@ -1,6 +1,7 @@
 //! An API on a store in a temporary folder, and the program run against it.
 
-use api::{Api, ApiConfig, ApiError, Code, Services, ask, wire};
+use api::{Api, ApiConfig, ApiError, Code, GatewayServices, Services, ask, wire};
+use axum::{body::Body, http::Response};
 use domain::{
     candidate::{Artefact, Candidate},
     ids::{RequestId, TaskId},
@@ -8,8 +9,9 @@ use domain::{
     task::RunOutcome,
 };
 use futures::FutureExt;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{fs::File, path::Path, process::Stdio, sync::Arc, time::Duration};
 use store::{Durability, NewRequest, OutputFile, Store};
 use tempfile::TempDir;
 use tokio::{
@@ -24,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) dir: TempDir,
     serving: JoinHandle<()>,
+    /// As a server holds it: commands ask the server, and do not open the data directory themselves.
+    _lock: File,
 }
 
 /// How a command ended.
@@ -43,6 +47,8 @@ impl Ended {
 impl Server {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let lock = File::create(dir.path().join("lock")).unwrap();
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         std::fs::create_dir(dir.path().join("keys")).unwrap();
         let key = audit::LogKey::open_or_create(&dir.path().join("keys/log.key")).unwrap();
@@ -55,7 +61,7 @@ impl Server {
         let stop = CancellationToken::new();
         let api = Api::new(store.clone(), services(&store), ApiConfig::default(), stop.clone());
         let serving = tokio::spawn(async move { api::serve(listener, api, stop).await.unwrap() });
-        Self { store, dir, serving }
+        Self { store, dir, serving, _lock: lock }
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
@@ -228,7 +234,22 @@ fn services(store: &Store) -> Services {
                 log.log_newest().await?.ok_or_else(|| ApiError::new(Code::LogUnavailable, "no checkpoint"))
             }
         }),
-        image_bootstrap: ask(move |()| async move { Err(no_docker().await) }),
-        image_prune: ask(move |()| async move { Err(no_docker().await) }),
+        gateway: gateway(),
+        images: None,
+    }
+}
+
+/// The model gateway is tested as a program (`gateway.rs`); here nothing calls a model.
+fn gateway() -> GatewayServices {
+    let none = || ApiError::new(Code::UnknownRoute, "there is no gateway in this test");
+    GatewayServices {
+        call: Arc::new(|_, _| Box::pin(async { Response::new(Body::from("no gateway in this test")) })),
+        providers: ask(|()| async { Ok(vec![]) }),
+        provider_save: ask(move |_| async move { Err(none()) }),
+        provider_remove: ask(move |_| async move { Err(none()) }),
+        provider_test: ask(move |_| async move { Err(none()) }),
+        aliases: ask(|()| async { Ok(vec![]) }),
+        reload: ask(move |_| async move { Err(none()) }),
+        metrics: ask(|()| async { Ok(String::new()) }),
     }
 }
