@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod calls;
+mod faults;
 mod requests;
 mod speed;
 mod tasks;
