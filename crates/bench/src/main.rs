@@ -13,6 +13,7 @@ mod place;
 mod plain;
 mod report;
 mod sandbox;
+mod socket;
 mod stats;
 mod upstream;
 mod waiting;
@@ -22,14 +23,15 @@ use report::Record;
 use std::{env, path::PathBuf, process::ExitCode, time::Instant};
 
 /// The benchmarks, in the order in which they run and are shown.
-pub(crate) const NAMES: [&str; 8] =
-    ["sandbox", "openclaw", "approval", "gateway", "engine", "waiting", "audit", "idle"];
+pub(crate) const NAMES: [&str; 9] =
+    ["sandbox", "openclaw", "approval", "socket", "gateway", "engine", "waiting", "audit", "idle"];
 
 async fn run(name: &str) -> Result<Vec<Record>> {
     match name {
         "sandbox" => sandbox::bench().await,
         "openclaw" => agents::openclaw().await,
         "approval" => agents::approval().await,
+        "socket" => socket::bench().await,
         "gateway" => gateway::bench().await,
         "engine" => engine::bench().await,
         "waiting" => waiting::bench().await,
@@ -69,6 +71,17 @@ async fn all(page: PathBuf, names: &[String]) -> Result<ExitCode> {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What this program is for another one of its processes, or for a script.
+async fn child(role: &str, arguments: &[String]) -> Option<Result<()>> {
+    Some(match role {
+        waiting::CHILD => waiting::child(arguments.concat().into()).await,
+        gateway::proxy::CHILD => gateway::proxy::child(arguments).await,
+        gateway::peer::MOCK => gateway::peer::mock(arguments).await,
+        gateway::peer::LOAD => gateway::peer::load(arguments).await,
+        _ => return None,
+    })
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
@@ -77,8 +90,8 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let names: Vec<String> = arguments.collect();
-    if page == waiting::CHILD {
-        return match waiting::child(names.concat().into()).await {
+    if let Some(child) = child(&page, &names).await {
+        return match child {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
                 eprintln!("error: {e:#}");

@@ -64,6 +64,13 @@ impl Record {
         self
     }
 
+    /// Aims at a value or more.
+    pub(crate) fn at_least(mut self, limit: f64) -> Self {
+        self.goal = Some(format!(">= {limit} {}", self.unit));
+        self.met = Some(self.value >= limit);
+        self
+    }
+
     /// Aims at a difference from the baseline.
     pub(crate) fn at_most_more(mut self, limit: f64) -> Self {
         self.goal = Some(format!("<= baseline + {limit} {}", self.unit));
@@ -134,7 +141,7 @@ fn table(rows: &[Record]) -> String {
         let spread = r.spread.map(|[low, high]| format!("{} – {}", figure(low), figure(high))).unwrap_or_default();
         let baseline = r.baseline.map(figure).unwrap_or_default();
         let ratio = r.ratio.map(|x| format!("{x:.2}")).unwrap_or_default();
-        let goal = r.goal.as_deref().unwrap_or_default().replace("<=", "≤");
+        let goal = r.goal.as_deref().unwrap_or_default().replace("<=", "≤").replace(">=", "≥");
         let met = r.met.map(|m| if m { "yes" } else { "**no**" }).unwrap_or_default();
         // Writing to a String cannot fail.
         let _ok = writeln!(

@@ -11,7 +11,7 @@ use domain::{
     task::Limits,
 };
 use futures::StreamExt;
-use gateway::{Config, Gateway, Upstreams};
+use gateway::{Config, Gateway, Registry};
 use image::{Images, ImagesConfig};
 use sandbox::{Docker, SandboxSpec, Sandboxes};
 use std::{
@@ -48,8 +48,8 @@ impl World {
             None => images.bootstrap(&|line| eprintln!("    {line}")).await?,
         };
         let config = Config::new(place.dir.path().join("run"));
-        let upstreams = Upstreams::new(Vec::new(), config.connect_timeout)?;
-        let gateway = Gateway::new(config, place.store.clone(), upstreams);
+        let providers = Registry::new(Vec::new(), Vec::new(), &config)?;
+        let gateway = Gateway::new(config, place.store.clone(), providers);
         let sandboxes = Sandboxes::new(docker, place.dir.path());
         let supervisor = env::var_os("TASKFORGE_SUPERVISOR").context("TASKFORGE_SUPERVISOR names no supervisor")?;
         Ok(Self { place, gateway, sandboxes, supervisor: supervisor.into(), image: bases.agent.id })

@@ -73,8 +73,8 @@ pub(crate) async fn child(dir: PathBuf) -> Result<()> {
     let sandboxes = Sandboxes::new(docker.clone(), &dir);
     let images = image::Images::new(docker, image::ImagesConfig::new(&dir))?;
     let config = gateway::Config::new(dir.join("run"));
-    let upstreams = gateway::Upstreams::new(Vec::new(), config.connect_timeout)?;
-    let gateway = gateway::Gateway::new(config, store.clone(), upstreams);
+    let providers = gateway::Registry::new(Vec::new(), Vec::new(), &config)?;
+    let gateway = gateway::Gateway::new(config, store.clone(), providers);
     let services =
         Arc::new(Services { store: store.clone(), sandboxes, images, gateway, supervisor: PathBuf::from("none") });
     let options = engine::Options::default();

@@ -244,12 +244,13 @@ fn echo(asked: &Asked) -> String {
     .to_string()
 }
 
-/// What fits the schema; of a client that has no schema and must have a tool called, that call.
+/// What fits the schema; where a tool must be called or is the only one, a call
+/// of it: some clients ask for an object in this way.
 fn structured(asked: &Asked, serial: u64) -> Vec<Part> {
     if let Some(schema) = &asked.schema {
         return vec![Part::Text(sample(schema, 0).to_string())];
     }
-    if matches!(asked.choice, Choice::Any | Choice::Named(_)) {
+    if matches!(asked.choice, Choice::Any | Choice::Named(_)) || asked.tools.len() == 1 {
         return calls_or_text(asked, 1, serial);
     }
     vec![Part::Text("no schema arrived".to_owned())]

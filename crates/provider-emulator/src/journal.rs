@@ -62,6 +62,7 @@ impl Outcome {
 #[derive(Debug, Default)]
 struct Kept {
     total: u64,
+    posts: u64,
     live: u64,
     cancelled: u64,
     bytes: usize,
@@ -93,6 +94,7 @@ impl Journal {
     ) -> Live {
         let mut kept = self.kept();
         kept.total += 1;
+        kept.posts += u64::from(*method == Method::POST);
         kept.live += 1;
         let n = kept.total;
         *kept.paths.entry(uri.path().to_owned()).or_default() += 1;
@@ -157,7 +159,7 @@ impl Journal {
             .map(Entry::shown)
             .collect();
         let statuses: Map<String, Value> = kept.statuses.iter().map(|(s, n)| (s.to_string(), json!(n))).collect();
-        json!({"requests": kept.total, "live": kept.live, "cancelled": kept.cancelled, "paths": kept.paths,
+        json!({"requests": kept.total, "posts": kept.posts, "live": kept.live, "cancelled": kept.cancelled, "paths": kept.paths,
             "models": kept.models, "statuses": statuses, "entries": entries})
     }
 

@@ -21,9 +21,11 @@
 
 mod answer;
 mod chat;
+mod chat_check;
 mod delivery;
 mod fault;
 mod gemini;
+mod gemini_check;
 mod journal;
 mod listing;
 mod messages;
@@ -33,6 +35,7 @@ mod ollama;
 mod provider;
 mod responses;
 mod responses_stream;
+mod route;
 mod sample;
 mod server;
 mod shape;

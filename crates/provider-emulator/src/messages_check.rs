@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{Asked, Choice, Image, Tool},
-    chat::chosen,
+    chat_check::chosen,
     fault::Fault,
     model::{Content, Plan},
     provider::Provider,

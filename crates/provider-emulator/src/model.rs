@@ -107,6 +107,8 @@ pub const LISTED: &[&str] = &[
     "cut",
     "cut-utf8",
     "eof",
+    "err-400",
+    "err-403",
     "err-429",
     "err-500",
     "err-500-then-ok",
@@ -115,6 +117,8 @@ pub const LISTED: &[&str] = &[
     "stall",
     "big-1",
     "slow-d20-n20-i10",
+    "slow-n2000-i10",
+    "tools2+bytes",
 ];
 
 const PREFIXES: [&str; 5] = ["claude-", "gemini-", "gpt-", "o3-", "models/"];

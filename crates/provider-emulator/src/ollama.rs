@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{Answer, Asked, Finish, INPUT, Image, Part, Tool},
-    chat::chosen,
+    chat_check::chosen,
     delivery::Event,
     fault::Fault,
     provider::Provider,

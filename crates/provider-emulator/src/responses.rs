@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{Answer, Asked, CACHED, Choice, Finish, INPUT, Image, Part, call_id},
-    chat::{chosen, known_tool, read_schema, read_tool},
+    chat_check::{chosen, known_tool, read_schema, read_tool},
     fault::Fault,
     model::{Content, Plan},
     provider::Provider,

@@ -2,16 +2,17 @@
 
 use crate::{
     answer::{Asked, INPUT, compose},
-    chat,
+    chat, chat_check,
     delivery::{Event, Framing, deliver},
     fault::{Fault, Kind, request_id},
-    gemini,
+    gemini, gemini_check,
     journal::{Filter, Journal, Live},
     listing, messages, messages_check,
     model::{Failure, Plan},
     ollama,
     provider::Provider,
     responses, responses_stream,
+    route::{Ask, ask},
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -164,68 +165,6 @@ enum Made {
     Stream(Framing, UnsyncBoxBody<Bytes, io::Error>),
 }
 
-/// What a path asks for.
-enum Ask {
-    Models(Option<String>),
-    Generate { model: Option<String>, stream: Option<bool>, responses: bool },
-    Count(Option<String>),
-    Embed { model: Option<String>, action: String },
-}
-
-fn ask(provider: Provider, method: &Method, path: &str) -> Option<Ask> {
-    let post = method == Method::POST;
-    let generate = |responses| Ask::Generate { model: None, stream: None, responses };
-    match (provider, path) {
-        (Provider::OpenAi | Provider::Compatible, "/v1/chat/completions") if post => Some(generate(false)),
-        (Provider::OpenAi, "/v1/responses") if post => Some(generate(true)),
-        (Provider::OpenAi | Provider::Compatible, "/v1/embeddings") if post => {
-            Some(Ask::Embed { model: None, action: String::new() })
-        }
-        (Provider::Anthropic, "/v1/messages") if post => Some(generate(false)),
-        (Provider::Anthropic, "/v1/messages/count_tokens") if post => Some(Ask::Count(None)),
-        (Provider::Ollama, "/api/chat") if post => Some(generate(false)),
-        (Provider::Ollama, "/api/embed") if post => Some(Ask::Embed { model: None, action: String::new() }),
-        (Provider::Ollama, "/api/tags") => Some(Ask::Models(None)),
-        (Provider::Gemini, "/v1beta/models" | "/v1/models") => Some(Ask::Models(None)),
-        (Provider::Gemini, _) => gemini_ask(path, post),
-        (Provider::OpenAi | Provider::Compatible | Provider::Anthropic, "/v1/models") if !post => {
-            Some(Ask::Models(None))
-        }
-        (Provider::OpenAi | Provider::Compatible | Provider::Anthropic, _) if !post => {
-            Some(Ask::Models(Some(decoded(path.strip_prefix("/v1/models/")?))))
-        }
-        _ => None,
-    }
-}
-
-fn gemini_ask(path: &str, post: bool) -> Option<Ask> {
-    let rest = decoded(path.strip_prefix("/v1beta/models/").or(path.strip_prefix("/v1/models/"))?);
-    let Some((model, action)) = rest.rsplit_once(':') else { return (!post).then_some(Ask::Models(Some(rest))) };
-    let model = Some(model.to_owned());
-    match action {
-        "generateContent" => Some(Ask::Generate { model, stream: Some(false), responses: false }),
-        "streamGenerateContent" => Some(Ask::Generate { model, stream: Some(true), responses: false }),
-        "countTokens" => Some(Ask::Count(model)),
-        "embedContent" | "batchEmbedContents" => Some(Ask::Embed { model, action: action.to_owned() }),
-        _ => None,
-    }
-}
-
-/// A part of a path without its percent signs.
-fn decoded(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .filter(|_| *byte == b'%')
-            .and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
-        out.push(code.unwrap_or(*byte));
-        rest = if code.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 async fn route(call: &Call<'_>, method: &Method, query: &str, journal: &Journal, live: &Live) -> Result<Made, Stop> {
     let provider = call.provider;
     let key = provider.key(call.headers, query);
@@ -273,7 +212,7 @@ async fn route(call: &Call<'_>, method: &Method, query: &str, journal: &Journal,
             Ok(Made::Json(json!({"input_tokens": INPUT})))
         }
         _ => {
-            gemini::read(body.get("generateContentRequest").unwrap_or(&body), &plan)?;
+            gemini_check::read(body.get("generateContentRequest").unwrap_or(&body), &plan)?;
             Ok(Made::Json(
                 json!({"totalTokens": INPUT, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": INPUT}]}),
             ))
@@ -320,9 +259,9 @@ async fn prevented(call: &Call<'_>, plan: &Plan, journal: &Journal) -> Result<()
 fn asked(call: &Call<'_>, body: &Value, plan: &Plan, responses: bool) -> Result<Asked, Fault> {
     match call.provider {
         Provider::OpenAi if responses => responses::read(body, plan),
-        Provider::OpenAi | Provider::Compatible => chat::read(call.provider, body, plan),
+        Provider::OpenAi | Provider::Compatible => chat_check::read(call.provider, body, plan),
         Provider::Anthropic => messages_check::read(body, plan, false),
-        Provider::Gemini => gemini::read(body, plan),
+        Provider::Gemini => gemini_check::read(body, plan),
         Provider::Ollama => ollama::read(body),
     }
 }

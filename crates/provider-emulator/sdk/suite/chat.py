@@ -4,7 +4,7 @@ import json
 
 import openai
 
-from .cells import check
+from .cells import Skip, check
 from .world import CACHED, CITY, INPUT, OUTPUT, PNG_SHA, PNG_TEXT, THOUGHT, TOOLS, eventually, fits_city, same, within
 
 TOOL_LIST = [{"type": "function", "function": {"name": n, "description": n, "parameters": CITY}} for n in TOOLS]
@@ -225,7 +225,7 @@ def a_stream_that_breaks_is_no_whole_answer(world, provider):
 @check("chat")
 def a_stream_without_an_end_is_no_whole_answer(world, provider):
     if not world.gateway:
-        return
+        raise Skip
     try:
         chunks = list(create(world, provider, "eof", stream=True))
     except openai.APIError:
@@ -243,6 +243,21 @@ def errors(world, provider):
                 assert error.message and error.type, error.body
                 continue
             raise AssertionError(f"{status} was no {kind.__name__}")
+
+
+@check("chat")
+def a_failure_that_passes_is_not_seen(world, provider):
+    if not world.gateway:
+        raise Skip
+    turn = [{"role": "user", "content": f"of {provider} only"}]
+    answer = create(world, provider, "err-500-then-ok", messages=turn)
+    within("You said: of", answer.choices[0].message.content)
+
+
+@check("chat", only=["openai", "compatible"])
+def logprobs(world, provider):
+    answer = create(world, provider, "text", logprobs=True)
+    assert answer.choices[0].logprobs.content[0].logprob < 0
 
 
 @check("chat", alone=True)

@@ -62,6 +62,8 @@ pub(super) struct EndRow {
     pub(super) tokens: [Option<i64>; 5],
     pub(super) cost: Option<i64>,
     pub(super) price: Option<String>,
+    /// Tokens and micro-dollars that count against a budget: reserved while it is open.
+    pub(super) charged: [Option<i64>; 2],
     pub(super) first_byte_ms: Option<i64>,
     pub(super) total_ms: Option<i64>,
     pub(super) error_code: Option<String>,
@@ -142,6 +144,10 @@ fn count(n: Option<u64>) -> Option<i64> {
     n.and_then(|n| i64::try_from(n).ok())
 }
 
+fn charged(amounts: Option<(u64, u64)>) -> [Option<i64>; 2] {
+    [count(amounts.map(|a| a.0)), count(amounts.map(|a| a.1))]
+}
+
 fn target(entry: &Entry<'_>, t: &Target<'_>, attempts: u32) -> Result<TargetRow, StoreError> {
     let (provider, model) = (t.provider.to_owned(), t.model.to_owned());
     let (format, url) = (t.format.to_owned(), t.url.to_owned());
@@ -185,7 +191,7 @@ impl Rows {
     ) -> Result<(), StoreError> {
         let request = body(entry, begun.request)?;
         let end = match refusal {
-            None => EndRow { status: "open".to_owned(), ..EndRow::default() },
+            None => EndRow { status: "open".to_owned(), charged: charged(begun.reserved), ..EndRow::default() },
             Some(r) => EndRow {
                 status: "refused".to_owned(),
                 http_status: Some(r.http_status),
@@ -286,6 +292,7 @@ impl Rows {
             tokens: [ended.prompt, ended.completion, ended.cached, ended.cache_write, ended.reasoning].map(count),
             cost: ended.cost_micro_usd,
             price: own(ended.price),
+            charged: charged(ended.charged),
             first_byte_ms: count(ended.first_byte_ms),
             total_ms: count(Some(ended.total_ms)),
             error_code: own(ended.error_code),

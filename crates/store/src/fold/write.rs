@@ -15,18 +15,19 @@ static CALLS: Many = Many::new(
     "INSERT INTO call (id, scope, task_id, run_id, iteration, turn, key_id, token, op, ingress, asked_model, stream,
         retry_of, request, request_size, begun_at, provider, model, format, url, sent, attempts, status, response,
         response_size, normalised, http_status, finish_reason, prompt_tokens, completion_tokens, cached_tokens,
-        cache_write_tokens, reasoning_tokens, cost_micro_usd, price, first_byte_ms, total_ms, error_code, error,
+        cache_write_tokens, reasoning_tokens, cost_micro_usd, price, charged_tokens, charged_micro_usd, first_byte_ms, total_ms, error_code, error,
         ended_at)",
-    40,
+    42,
     "",
 );
 static ENDS: Many = Many::new(
     "UPDATE call SET status = v.column2, response = v.column3, response_size = v.column4, normalised = v.column5,
         http_status = v.column6, finish_reason = v.column7, prompt_tokens = v.column8, completion_tokens = v.column9,
         cached_tokens = v.column10, cache_write_tokens = v.column11, reasoning_tokens = v.column12,
-        cost_micro_usd = v.column13, price = v.column14, first_byte_ms = v.column15, total_ms = v.column16,
-        error_code = v.column17, error = v.column18, ended_at = v.column19 FROM (",
-    19,
+        cost_micro_usd = v.column13, price = v.column14, charged_tokens = v.column15, charged_micro_usd = v.column16,
+        first_byte_ms = v.column17, total_ms = v.column18, error_code = v.column19, error = v.column20,
+        ended_at = v.column21 FROM (",
+    21,
     ") AS v WHERE call.id = v.column1 AND call.status = 'open'",
 );
 static TARGETS: Many = Many::new(
@@ -92,7 +93,8 @@ fn bind_target(q: Bound, target: Option<TargetRow>) -> Bound {
 fn bind_end(q: Bound, e: EndRow) -> Bound {
     let q = q.bind(e.status).bind(e.response).bind(e.response_size).bind(e.normalised).bind(e.http_status);
     let q = e.tokens.into_iter().fold(q.bind(e.finish_reason), Bound::bind);
-    let q = q.bind(e.cost).bind(e.price).bind(e.first_byte_ms).bind(e.total_ms);
+    let q = e.charged.into_iter().fold(q.bind(e.cost).bind(e.price), Bound::bind);
+    let q = q.bind(e.first_byte_ms).bind(e.total_ms);
     q.bind(e.error_code).bind(e.error).bind(e.ended_at)
 }
 

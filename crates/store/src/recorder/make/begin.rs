@@ -116,6 +116,7 @@ impl Prepared {
             iteration,
             turn,
             first: Some(target(&first, sent.as_ref().map(|s| s.0))),
+            reserved: first.reserved.map(|a| (a.tokens, a.micro_usd)),
             ..begun
         };
         let key = Arc::clone(&self.bodies.key);
@@ -233,6 +234,7 @@ impl<'a> Ids<'a> {
             request,
             first: None,
             results,
+            reserved: None,
         }
     }
 }

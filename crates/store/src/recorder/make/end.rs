@@ -113,6 +113,7 @@ pub(crate) fn end(
         reasoning: end.tokens.reasoning,
         cost_micro_usd: end.cost_micro_usd,
         price: end.price.as_deref(),
+        charged: end.charged.map(|a| (a.tokens, a.micro_usd)),
         last: (now.number > 1 || sealed.returned.is_some())
             .then(|| now.over(&last, sealed.response.as_ref().map(|r| r.0))),
         tools: tools.iter().map(|t: &Tool| t.record()).collect(),

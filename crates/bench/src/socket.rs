@@ -1,4 +1,4 @@
-//! What the gateway adds to a model call: each call is recorded before it leaves and before its answer ends.
+//! What a sandbox's socket of the gateway adds to a model call: each call is recorded before it leaves and before its answer ends.
 //!
 //! The same load goes to the upstream itself and through the gateway, in turns. The store seals its log meanwhile as the
 //! server does.
@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use bytes::Bytes;
-use gateway::{Config, Gateway, Secret, UpstreamConfig, UpstreamKind, Upstreams};
+use gateway::{Config, Gateway, ProviderConfig, ProviderKind, Registry, Secret};
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 use store::Durability;
@@ -41,15 +41,10 @@ impl World {
         let place = Place::new().await?;
         let mut config = Config::new(place.dir.path().join("run"));
         config.call_durability = level;
-        let to = UpstreamConfig {
-            name: "up".to_owned(),
-            kind: UpstreamKind::OpenaiCompatible,
-            base_url: format!("http://{}/v1", upstream.address),
-            api_key: Some(Secret::new("sk-bench-7f3a9b2c51")),
-            headers: Vec::new(),
-        };
-        let upstreams = Upstreams::new(vec![to], config.connect_timeout)?;
-        let gateway = Gateway::new(config, place.store.clone(), upstreams);
+        let url = format!("http://{}/v1", upstream.address);
+        let to = ProviderConfig::new("up", ProviderKind::OpenaiCompatible, url).key(Secret::new("sk-bench-7f3a9b2c51"));
+        let registry = Registry::new(vec![to], Vec::new(), &config)?;
+        let gateway = Gateway::new(config, place.store.clone(), registry);
         let (task, _) = place.running_task(&format!("up/{MODEL}")).await?;
         let socket = gateway.open(task).await?.path;
         Ok(Self { place, gateway, socket })
@@ -111,7 +106,7 @@ async fn compare(upstream: &Upstream, name: &str, level: Durability, connections
     drop(world.place);
     let [whole, streamed, closed] = pairs;
     let row = |what: &str, unit, through: &Sample, direct: &Sample| {
-        Record::of(format!("gateway.{name}.c{connections}.{what}"), unit, through).against(direct.median())
+        Record::of(format!("socket.{name}.c{connections}.{what}"), unit, through).against(direct.median())
     };
     let p50 = row("p50", "ms", &whole.through.p50, &whole.direct.p50);
     Ok(vec![
