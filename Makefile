@@ -54,7 +54,7 @@ logs-service: built ## Follow one log: make logs-service SERVICE=server (or even
 	@$(TASKFORGE) logs "$(SERVICE)"
 
 .PHONY: ps
-ps: built ## What runs: server, tasks, containers of this installation
+ps: built ## What runs: the server, and the tasks that go on
 	@$(TASKFORGE) ps
 
 .PHONY: health

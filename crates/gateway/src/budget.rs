@@ -10,8 +10,9 @@
 //! - Three spans are counted side by side: for good, the UTC day, the UTC month. A call belongs to the spans in which
 //!   it was reserved.
 //! - What the provider did not count (a cut answer, a lost connection) counts as reserved.
-//! - **Crash:** the reservation is written with the begun record. The totals from the store take, for a call that is
-//!   open or was closed as unknown, that reservation in place of figures. So a crash never gives budget back.
+//! - **Crash:** the reservation is written with the begun record. It stands in the call's row until the
+//!   ended record replaces it with what was charged; a call that a crash left open is closed as unknown and keeps it. So
+//!   a crash never gives budget back.
 //! - Money with an unknown price: a budget in money refuses such a call ([`Refused::PriceUnknown`]).
 //!
 //! ```no_run
@@ -42,7 +43,7 @@
 //! reservation.sent();
 //! // … the call
 //! let used = TokenUse { input: 1200, output: 80, ..TokenUse::default() };
-//! reservation.settle(Actual { tokens: Some(1280), micro_usd: price.and_then(|p| p.cost(&used, None)) });
+//! let charged = reservation.settle(Actual { tokens: Some(1280), micro_usd: price.and_then(|p| p.cost(&used, None)) });
 //! # Some(()) }
 //! ```
 

@@ -25,6 +25,7 @@ mod config;
 mod error;
 mod events;
 mod mcp;
+mod metrics;
 mod models;
 pub mod prices;
 mod providers;

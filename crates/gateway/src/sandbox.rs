@@ -5,6 +5,7 @@ use crate::{
     body::Memory,
     budget::{Account, Ledger, Scope},
     calls::Live,
+    metrics::Metrics,
     prices::PriceTable,
     rate::Bucket,
 };
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     /// What bodies of callers may take in memory, all of them together.
     pub(crate) memory: Memory,
     pub(crate) unknown_keys: Bucket,
+    pub(crate) metrics: Metrics,
 }
 
 impl Shared {
@@ -51,6 +53,7 @@ impl Shared {
             memory: Memory::new(config.max_held_bytes),
             tracker: TaskTracker::new(),
             unknown_keys: Bucket::new(UNKNOWN_KEYS.0, UNKNOWN_KEYS.1),
+            metrics: Metrics::default(),
             config,
             store,
             registry,

@@ -4,7 +4,7 @@
 //! supervisor inside holds and retries its connections meanwhile. Closing ends what belongs to the sandbox.
 
 use crate::{
-    Config, GatewayError, Registry, callers,
+    Config, GatewayError, Registry, callers, metrics,
     prices::PriceTable,
     reply::Reply,
     routes,
@@ -73,6 +73,11 @@ impl Gateway {
     /// The configured providers.
     pub fn registry(&self) -> &Registry {
         &self.0.shared.registry
+    }
+
+    /// What the gateway counts, in the text format of Prometheus.
+    pub fn metrics_text(&self) -> String {
+        metrics::text(&self.0.shared)
     }
 
     /// Puts another table of prices in force.

@@ -8,8 +8,8 @@ const DATA_BYTES: usize = 2048;
 const DATA_TOKENS: u64 = 1500;
 
 /// How many tokens the prompt of a request has, roughly and rather too many: tokenizers differ between models, and this
-/// one reads bytes. What is charged is what the provider counts. The format makes no difference yet to
-/// what is read: the texts of all of them are JSON strings.
+/// one reads bytes. What is charged is what the provider counts. The formats make no difference: their texts are JSON
+/// strings.
 pub fn count_tokens_estimate(_format: Format, body: &[u8]) -> u64 {
     // A message has a few tokens of its own, which its keys and braces make up for.
     let (mut tokens, mut run) = (0_u64, 0_usize);

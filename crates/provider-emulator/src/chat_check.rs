@@ -338,7 +338,7 @@ fn paired(root: &At<'_>, plan: &Plan, provider: Provider, asked: &mut Asked) -> 
         if message.value["role"] == "tool" {
             let id = message.value["tool_call_id"].as_str().unwrap_or_default();
             let Some(place) = open.iter().position(|o| o == id) else {
-                let alone = "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.";
+                let alone = "Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls'.";
                 return Err(Fault::invalid(alone).about(format!("messages.[{n}].role")));
             };
             open.remove(place);

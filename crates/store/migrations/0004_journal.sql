@@ -35,6 +35,8 @@ CREATE TABLE call_now (
     reasoning_tokens   INTEGER,
     cost_micro_usd     INTEGER,
     price              TEXT,
+    charged_tokens     INTEGER, -- these two: what counts against a budget, reserved while the call is open; NULL: what was counted
+    charged_micro_usd  INTEGER,
     first_byte_ms      INTEGER,
     total_ms           INTEGER,
     error_code         TEXT,

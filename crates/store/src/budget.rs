@@ -136,7 +136,8 @@ impl Tx {
 }
 
 impl Store {
-    /// What the calls of a task, a key or a token have used, by the records. Calls that were refused are none.
+    /// What the calls of a task, a key or a token have used, by the records. Calls that were refused are none; one that is
+    /// open, or that a crash left open, counts as it was reserved.
     pub async fn call_spent(&self, scope: CallScope) -> Result<Spent, StoreError> {
         self.caught_up().await;
         let now = crate::now();
@@ -152,8 +153,8 @@ impl Store {
                     COUNT(*) FILTER (WHERE begun_at >= $3) AS month_calls,
                     COALESCE(SUM(used) FILTER (WHERE begun_at >= $3), 0) AS month_tokens,
                     COALESCE(SUM(cost) FILTER (WHERE begun_at >= $3), 0) AS month_cost
-             FROM (SELECT begun_at, COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0) AS used,
-                          cost_micro_usd AS cost
+             FROM (SELECT begun_at, COALESCE(charged_tokens, COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0)) AS used,
+                          COALESCE(charged_micro_usd, cost_micro_usd) AS cost
                    FROM call WHERE scope = $1 AND status <> 'refused')",
         )
         .bind(scope.name())

@@ -62,6 +62,15 @@ impl StoreError {
         Self::Corrupt(what.to_string())
     }
 
+    /// The same error, for one more of those who waited for the same thing.
+    pub(crate) fn alike(&self) -> Self {
+        if matches!(self, Self::DiskFull) {
+            return Self::DiskFull;
+        }
+        let source = std::error::Error::source(self).map(ToString::to_string).unwrap_or_default();
+        Self::Database(sqlx::Error::Protocol(format!("{self}: {source}")))
+    }
+
     /// Something that clashes with the record.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::Conflict { code, message: message.into() }

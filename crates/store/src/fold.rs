@@ -8,6 +8,7 @@
 
 mod many;
 mod rows;
+mod write;
 
 pub(crate) use rows::body_key;
 

@@ -26,7 +26,7 @@ use crate::{Durability, Store, StoreError, journal::Appended};
 use domain::ids::{CallId, TaskId};
 use futures::FutureExt;
 use gate::{Gate, State};
-use make::{Ending, Prepared};
+use make::{Ending, Passing, Prepared};
 use seal::ScopeKey;
 use sqlx::Row;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -61,7 +61,7 @@ pub(crate) struct Attempting {
 /// Whether a call passed its gate.
 enum Passed {
     Yes(Begun, Appended),
-    Closed(Box<Prepared>),
+    Closed(Prepared),
 }
 
 impl Store {
@@ -80,7 +80,7 @@ impl Recorder {
         J: FnMut(&crate::CallContext) -> Result<NewAttempt, NotSent> + Send,
     {
         self.journal().room().await?;
-        let mut sealed: Option<Box<Prepared>> = None;
+        let mut sealed: Option<Prepared> = None;
         for _ in 0..GATE_TRIES {
             let (gate, key) = self.gate(task).await?;
             let prepared = match sealed.take() {
@@ -106,7 +106,11 @@ impl Recorder {
         self.journal().room().await?;
         let key = self.key(&caller.scope()).await?;
         let prepared = self.prepare(key, &new).await?;
-        let (call, frame) = prepared.begin(self.journal(), caller, &new, first, None, &[])?;
+        let (call, frame) = prepared.begin(
+            Passing { epoch: self.journal().epoch(), caller, retry_of: None, seen: &[] },
+            &new,
+            first,
+        )?;
         self.durable(self.journal().append(frame, true)?).await?;
         Ok(call)
     }
@@ -217,12 +221,12 @@ impl Recorder {
         self.store.write(Durability::Power, move |tx| async move { tx.key_load(&scope).await }.boxed()).await
     }
 
-    async fn prepare(&self, key: Arc<ScopeKey>, new: &NewCall) -> Result<Box<Prepared>, StoreError> {
+    async fn prepare(&self, key: Arc<ScopeKey>, new: &NewCall) -> Result<Prepared, StoreError> {
         let (journal, request) = (Arc::clone(self.journal()), new.request.clone());
         if request.len() <= SEAL_ASIDE {
-            return Prepared::new(&journal, key, &request).map(Box::new);
+            return Prepared::new(&journal, &key, &request);
         }
-        tokio::task::spawn_blocking(move || Prepared::new(&journal, key, &request).map(Box::new))
+        tokio::task::spawn_blocking(move || Prepared::new(&journal, &key, &request))
             .await
             .map_err(|_| StoreError::Closed)?
     }
@@ -231,7 +235,7 @@ impl Recorder {
     fn pass(
         &self,
         gate: &Gate,
-        prepared: Box<Prepared>,
+        prepared: Prepared,
         new: &NewCall,
         judge: &mut (dyn FnMut(&crate::CallContext) -> Result<NewAttempt, NotSent> + Send),
     ) -> Result<Passed, StoreError> {
@@ -251,7 +255,8 @@ impl Recorder {
         };
         let caller = context.next()?;
         let seen = make::match_results(&known.unanswered, &new.results);
-        let (call, frame) = prepared.begin(self.journal(), caller, new, first, context.retry_of(), &seen)?;
+        let passing = Passing { epoch: self.journal().epoch(), caller, retry_of: context.retry_of(), seen: &seen };
+        let (call, frame) = prepared.begin(passing, new, first)?;
         let appended = self.journal().append(frame, true)?;
         known.context.began(call.id());
         let answered: Vec<usize> = seen.iter().map(|s| s.index).collect();

@@ -80,56 +80,49 @@ pub(crate) async fn run(mut tx: Tx, mut queue: mpsc::Receiver<Job>, changed: wat
             }
             tokio::time::sleep_until(next_fold).await;
         };
-        tokio::select! {
+        let open = tokio::select! {
             biased;
-            taken = queue.recv_many(&mut batch, BATCH) => if taken == 0 { break },
-            () = waiting => if !journal.is_behind() { continue },
+            taken = queue.recv_many(&mut batch, BATCH) => taken > 0,
+            () = waiting => true,
+        };
+        if !batch.is_empty() || journal.is_behind() {
+            let ok = commit_batch(&mut tx, &mut batch, &changed).await;
+            next_fold = Instant::now() + if ok { FOLD_PAUSE } else { FOLD_RETRY };
         }
-        let ok = commit_batch(&mut tx, &mut batch, &changed).await;
-        next_fold = Instant::now() + if ok { FOLD_PAUSE } else { FOLD_RETRY };
+        if !open {
+            break;
+        }
     }
     if let Err(e) = tx.conn.close().await {
         tracing::warn!(error = %e, "the database was not closed well");
     }
 }
 
+type Done = Vec<(oneshot::Sender<Result<Value, StoreError>>, Value)>;
+
 /// Runs a batch, which may be empty, in one transaction; false if it was rolled back.
 async fn commit_batch(tx: &mut Tx, batch: &mut Vec<Job>, changed: &watch::Sender<u64>) -> bool {
     let durability = batch.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
     let before = tx.place;
     let mut done = Vec::with_capacity(batch.len());
-    let result = transact(tx, durability, batch, &mut done).await;
-    match &result {
-        Ok(()) => {
-            let gates = Arc::clone(&tx.gates);
-            tx.opening.commit(&gates);
-            tx.journal.folded(std::mem::take(&mut tx.place.weight), true);
-            // Before the replies: who seals once its write has returned must find its own leaf to seal.
-            let count = tx.leaf_count();
-            changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
-        }
-        Err(_) => {
-            rollback(tx, before).await;
-            tx.opening.drop_all();
-            tx.journal.folded(0, false);
-        }
+    if let Err(e) = transact(tx, durability, batch, &mut done).await {
+        rollback(tx, before).await;
+        tx.opening.drop_all();
+        tx.journal.folded(0, false);
+        fail_all(done.into_iter().map(|(reply, _)| reply).chain(batch.drain(..).map(|j| j.reply)), e);
+        return false;
     }
-    match result {
-        Ok(()) => {
-            for (reply, value) in done {
-                drop(reply.send(Ok(value)));
-            }
-            true
-        }
-        Err(e) => {
-            let unrun = batch.drain(..).map(|j| j.reply);
-            fail_all(done.into_iter().map(|(reply, _)| reply).chain(unrun), e);
-            false
-        }
+    let gates = Arc::clone(&tx.gates);
+    tx.opening.commit(&gates);
+    tx.journal.folded(std::mem::take(&mut tx.place.weight), true);
+    // Before the replies: who seals once its write has returned must find its own leaf to seal.
+    let count = tx.leaf_count();
+    changed.send_if_modified(|seen| std::mem::replace(seen, count) != count);
+    for (reply, value) in done {
+        drop(reply.send(Ok(value)));
     }
+    true
 }
-
-type Done = Vec<(oneshot::Sender<Result<Value, StoreError>>, Value)>;
 
 async fn transact(
     tx: &mut Tx,
@@ -139,7 +132,7 @@ async fn transact(
 ) -> Result<(), StoreError> {
     begin(tx, durability).await?;
     tx.fold().await?;
-    // Nothing in this transaction is older than what it found in the journal.
+    // Nothing that is recorded now is older than what was found in the journal.
     tx.tick();
     let mut jobs = batch.drain(..);
     while let Some(job) = jobs.next() {
@@ -148,8 +141,7 @@ async fn transact(
             Err(Undone::Alone(e)) => drop(job.reply.send(Err(e))),
             Err(Undone::WithAll(e)) => {
                 // Nothing of the batch is left, and without its transaction each further job would commit by itself.
-                done.push((job.reply, Box::new(())));
-                done.extend(jobs.map(|j| (j.reply, Box::new(()) as Value)));
+                fail_all(jobs.map(|j| j.reply).chain([job.reply]), e.alike());
                 return Err(e);
             }
         }
@@ -222,12 +214,9 @@ async fn rollback(tx: &mut Tx, before: Place) {
 }
 
 fn fail_all(replies: impl Iterator<Item = oneshot::Sender<Result<Value, StoreError>>>, error: StoreError) {
-    let full = matches!(error, StoreError::DiskFull);
-    let text = format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
-    tracing::error!(error = text, "a commit failed");
+    tracing::error!(error = %error, source = ?std::error::Error::source(&error), "a commit failed");
     for reply in replies {
-        let e = if full { StoreError::DiskFull } else { StoreError::Database(sqlx::Error::Protocol(text.clone())) };
-        drop(reply.send(Err(e)));
+        drop(reply.send(Err(error.alike())));
     }
 }
 

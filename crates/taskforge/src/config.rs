@@ -95,7 +95,9 @@ impl GatewayConfig {
         let file = sources.file.as_deref().map(|path| GatewayFile::read(path, &|name| var(name))).transpose()?;
         let mut providers = file.as_ref().map(|f| f.providers.clone()).unwrap_or_default();
         if sources.environment {
-            let all = environment::providers(env::vars())?;
+            // Other programs' variables need not be text.
+            let texts = env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+            let all = environment::providers(texts)?;
             let more =
                 all.into_iter().filter(|p| file.as_ref().is_none_or(|f| f.providers.iter().all(|o| o.name != p.name)));
             providers.extend(more.collect::<Vec<_>>());

@@ -5,8 +5,8 @@
 
 use crate::{
     activities::{
-        Abandon, Act, Build, CancelTask, Expire, Finish, PlanNext, Prepare, Resolve, RunAgent, RunRef, SideFailed,
-        StopAgent,
+        Abandon, Act, Build, CancelTask, Expire, Finish, PREPARE_FAILED, PlanNext, Prepare, Resolve, RunAgent, RunRef,
+        SideFailed, StopAgent,
     },
     durable::{Activity, Durable, Fault, Inbox, Next, Policy, Workflow},
 };
@@ -30,8 +30,10 @@ const QUICK: Policy = Policy { timeout: Duration::from_secs(120), attempts: 12, 
 /// An agent's process: its own limits bound it; the Engine may be away for a while.
 const AGENT: Policy =
     Policy { timeout: Duration::from_secs(40 * 24 * 3600), attempts: 8, backoff: Duration::from_secs(1) };
-/// Making the base image, a candidate or an image.
-const SIDE: Policy = Policy { timeout: Duration::from_secs(3600), attempts: 4, backoff: Duration::from_secs(1) };
+/// Making the base image, a candidate or an image; borne for two minutes when the Engine is away.
+const SIDE: Policy = Policy { timeout: Duration::from_secs(3600), attempts: 8, backoff: Duration::from_secs(1) };
+/// The end of a run: for more than a day, because nobody else would end it.
+const FINISH: Policy = Policy { timeout: Duration::from_secs(120), attempts: 500, backoff: Duration::from_millis(250) };
 
 /// The workflow of one run of a task.
 pub struct AgentTask;
@@ -84,10 +86,13 @@ impl Workflow for AgentTask {
             Ok(false) => Ok(Next::Again(run)),
             Err(fault) => {
                 // Whatever happened, the run ends on the record and nothing of it stays.
-                let outcome = RunOutcome::Failed { code: "internal".to_owned(), reason: fault.to_string() };
+                let code = if fault.kind == PREPARE_FAILED { PREPARE_FAILED } else { "internal" };
+                let outcome = RunOutcome::Failed { code: code.to_owned(), reason: fault.to_string() };
                 r.side = None;
-                r.stop(StopReason::Cancel).await?;
-                r.call::<Finish, RunOutcome>(QUICK, outcome).await?;
+                // What cannot be stopped now is removed at the end.
+                let stopped = r.stop(StopReason::Cancel).await;
+                r.call::<Finish, RunOutcome>(FINISH, outcome).await?;
+                stopped?;
                 Ok(Next::Done(()))
             }
         }
@@ -132,7 +137,7 @@ impl<D: Durable<AgentTask>> Running<D> {
             }
             Step::Finish { outcome } => {
                 self.side = None;
-                self.call::<Finish, RunOutcome>(QUICK, outcome).await?;
+                self.call::<Finish, RunOutcome>(FINISH, outcome).await?;
                 return Ok(true);
             }
         }

@@ -199,14 +199,15 @@ impl Reservation {
         self.shortened.then_some(self.output_tokens)
     }
 
-    /// The call is over: what it used replaces what was held.
-    pub fn settle(mut self, actual: Actual) {
+    /// The call is over: what it used replaces what was held. Returns what is charged; it goes into the ended record.
+    pub fn settle(mut self, actual: Actual) -> Amounts {
         let spent = Amounts {
             tokens: actual.tokens.unwrap_or(self.held.tokens),
             micro_usd: actual.micro_usd.unwrap_or(self.held.micro_usd),
             calls: self.held.calls,
         };
         self.finish(&spent);
+        spent
     }
 
     /// The record of the call's beginning is written and it leaves now: from here on it counts.

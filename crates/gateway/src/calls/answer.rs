@@ -5,7 +5,7 @@ use super::{
     capture::{Capture, MAX_HELD_BYTES},
     end::Ending,
     failure::Failure,
-    flow::{Flow, Work, judge_end},
+    flow::{Flow, Gate, Work, judge_end},
     headers,
     ingress::Ingress,
     prepare::Back,
@@ -42,7 +42,7 @@ pub(super) async fn pass(begun: Begun, response: Response<Incoming>) -> Reply {
 
 fn stream(begun: Begun, status: StatusCode, answer: &HeaderMap, body: Incoming, streamed: bool) -> Reply {
     // Only a translator needs it.
-    let meta = (!begun.prepared.is_same()).then(|| begun.meta()).unwrap_or_default();
+    let meta = if begun.prepared.is_same() { StreamMeta::default() } else { begun.meta() };
     let Begun { mut open, prepared, .. } = begun;
     let same = prepared.is_same();
     if same && !streamed {
@@ -50,8 +50,12 @@ fn stream(begun: Begun, status: StatusCode, answer: &HeaderMap, body: Incoming, 
     }
     let work = if same {
         let reader = streamed.then(|| StreamReader::new(prepared.format).ok()).flatten();
-        let filter = (streamed && prepared.strip_usage).then(UsageFilter::default);
-        Ok(Work::Pass { reader, filter })
+        let gate = match (&reader, prepared.strip_usage) {
+            (None, _) => Gate::Open,
+            (Some(_), true) => Gate::NoCounts(UsageFilter::default()),
+            (Some(_), false) => Gate::Events(llm::sse::Gate::default()),
+        };
+        Ok(Work::Pass { reader, gate })
     } else {
         StreamTranslator::new(prepared.format, open.asked.ingress.format(), meta)
             .map(|t| Work::Translate { translator: Box::new(t), sent: Capture::default() })

@@ -151,7 +151,6 @@ impl Begun {
             }
         };
         let Some((target, prepared, permit)) = self.admitted(target) else { return Ok(false) };
-        let asked = Arc::clone(&self.open.asked);
         let unwritable = |e: &store::StoreError| {
             tracing::error!(error = %e, "a further attempt could not be recorded and was not made");
             Refusal::log_unwritable()
@@ -167,7 +166,7 @@ impl Begun {
             Some(Err(e)) => return Err(unwritable(&e)),
             None => return Err(Refusal::log_unwritable()),
         }
-        tracing::debug!(target = %target.name(), ingress = asked.ingress.name(), "another attempt");
+        self.open.who.shared().metrics.retried();
         self.open.attempt = Attempt::new(target, prepared.format, permit);
         self.prepared = prepared;
         Ok(true)

@@ -23,7 +23,7 @@ use hyper::{HeaderMap, StatusCode};
 use llm::{Splice, embeddings::EmbeddingsRequest};
 use serde_json::Value;
 use std::{ops::Range, sync::Arc, time::Instant};
-use store::{Begun as Recorded, CallContext, CallRef, Caller, NewCall, RefusedCaller, SeenResult, StoreError};
+use store::{Begun as Recorded, CallContext, CallRef, Caller, NewAttempt, NewCall, RefusedCaller, SeenResult, StoreError};
 
 /// The most tool calls whose reasoning is looked up for one request.
 const MAX_CARRIES: usize = 64;
@@ -76,6 +76,14 @@ struct Chosen {
     prepared: Prepared,
     permit: Permit,
     further: std::vec::IntoIter<Target>,
+}
+
+impl Chosen {
+    /// The first attempt, with what the call may use of a budget.
+    fn first(&self) -> NewAttempt {
+        let reserved = self.reservation.as_ref().map(Reservation::held);
+        NewAttempt { reserved, ..self.prepared.attempt(&self.target) }
+    }
 }
 
 impl Asked {
@@ -221,7 +229,7 @@ async fn begin_caller(asking: &Asking) -> Result<(CallRef, Chosen), Refusal> {
         Ok(chosen) => chosen,
         Err(refusal) => return Err(refuse(who, asked, refusal).await),
     };
-    let first = chosen.prepared.attempt(&chosen.target);
+    let first = chosen.first();
     let begun = who.shared().recorder.begin(caller, asked.new_call(), first).await;
     Ok((begun.map_err(|e| unwritable(who, &e))?, chosen))
 }
@@ -235,7 +243,7 @@ async fn begin_sandbox(asking: &Asking) -> Result<(CallRef, Chosen), Refusal> {
         verdict = None;
         let judged = asking.judge_sandbox(context);
         let answer = match &judged {
-            Ok(chosen) => Ok(chosen.prepared.attempt(&chosen.target)),
+            Ok(chosen) => Ok(chosen.first()),
             Err(no) => Err(no.refusal(true).not_sent()),
         };
         verdict = Some((judged, context.iteration));
@@ -247,6 +255,7 @@ async fn begin_sandbox(asking: &Asking) -> Result<(CallRef, Chosen), Refusal> {
         (Ok(Recorded::Sent(call)), Some((Ok(chosen), _))) => Ok((call, chosen)),
         (Ok(Recorded::Refused(..)), Some((Err(no), iteration))) => {
             let refusal = no.refusal(true);
+            who.shared().metrics.refused(refusal.code);
             if refusal.code == judge::TOOLS_MISSING {
                 tools_missing(who, sandbox.task).await?;
             }
@@ -336,6 +345,7 @@ impl Asking {
 
 /// Records a refusal; if that cannot be, the refusal is that.
 pub(super) async fn refuse(who: &Who, asked: &Asked, refusal: Refusal) -> Refusal {
+    who.shared().metrics.refused(refusal.code);
     let by = match who {
         Who::Sandbox(s) => RefusedCaller::Task(s.task),
         Who::Caller(c) => match &c.identity {

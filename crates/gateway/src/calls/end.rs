@@ -1,7 +1,7 @@
 //! The end of a call, as it is recorded.
 
 use super::{failure::Failure, open::Open, spend};
-use crate::{resilience, secret::Needles};
+use crate::{metrics::Ended, resilience, secret::Needles};
 use futures::future::BoxFuture;
 use llm::Answer;
 use serde_json::Value;
@@ -47,9 +47,7 @@ impl Ending {
         let cost = view.and_then(|v| spend::cost(shared.prices().as_deref(), (v, &open.attempt.target), &usage));
         let http_ok = open.attempt.http_status.map(|s| s.is_success());
         let actual = spend::actual(self.failure.as_ref(), http_ok, &usage, cost.as_ref().map(|(c, _)| *c));
-        if let Some(reservation) = open.reservation.take() {
-            reservation.settle(actual);
-        }
+        let charged = open.reservation.take().map(|r| r.settle(actual));
         let end = CallEnd {
             status: self.failure.as_ref().map_or(CallStatus::Done, |f| f.status),
             error: self.failure.map(|f| (f.code, f.message)),
@@ -68,6 +66,7 @@ impl Ending {
             },
             cost_micro_usd: cost.as_ref().and_then(|(c, _)| i64::try_from(*c).ok()),
             price: cost.map(|(_, row)| row),
+            charged,
             // A secret may have been split between two deltas, where no masking of bytes can see it.
             tool_calls: emitted
                 .into_iter()
@@ -75,6 +74,15 @@ impl Ending {
                 .collect(),
             carries: if whole { self.carries } else { Vec::new() },
         };
+        shared.metrics.ended(&Ended {
+            provider: &open.attempt.target.provider.name,
+            model: &open.attempt.target.model,
+            status: end.status,
+            tokens: &end.tokens,
+            cost_micro_usd: actual.micro_usd,
+            duration: open.started.elapsed(),
+            first_byte: open.first_byte,
+        });
         Box::pin(async move {
             let written = shared.recorder.end(&call, end).await;
             if let Err(e) = &written {

@@ -24,9 +24,37 @@ pub(super) struct Flow {
 /// What becomes of the bytes.
 pub(super) enum Work {
     /// They pass as they are; a stream is read on the way.
-    Pass { reader: Option<StreamReader>, filter: Option<UsageFilter> },
+    Pass { reader: Option<StreamReader>, gate: Gate },
     /// They are put into another format; what the client gets is recorded too.
     Translate { translator: Box<StreamTranslator>, sent: Capture },
+}
+
+/// Lets bytes of a stream through by whole events, so that a cut one can be ended by an event of our own.
+pub(super) enum Gate {
+    /// All events. (What is no stream has no events.)
+    Events(llm::sse::Gate),
+    /// All but the closing token counts, which are ours alone to see.
+    NoCounts(UsageFilter),
+    /// Everything at once.
+    Open,
+}
+
+impl Gate {
+    fn feed(&mut self, piece: Bytes) -> Bytes {
+        match self {
+            Self::Events(gate) => gate.feed(piece),
+            Self::NoCounts(filter) => filter.feed(piece),
+            Self::Open => piece,
+        }
+    }
+
+    fn finish(&mut self) -> Bytes {
+        match self {
+            Self::Events(gate) => gate.finish(),
+            Self::NoCounts(filter) => filter.finish(),
+            Self::Open => Bytes::new(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -58,33 +86,33 @@ impl Flow {
         let piece = self.masker.finish();
         let out = self.note(piece)?;
         match &mut self.work {
-            Work::Pass { filter: Some(filter), .. } => {
-                let rest = filter.finish();
-                Ok(if rest.is_empty() { out } else { Bytes::from([out, rest].concat()) })
-            }
-            Work::Pass { filter: None, .. } => Ok(out),
+            Work::Pass { .. } => Ok(self.flush(out)),
             Work::Translate { translator, .. } => {
-                let mut more = out.to_vec();
-                let before = more.len();
-                translator.finish(&mut more);
-                let tail = Bytes::copy_from_slice(&more[before..]);
+                let mut tail = Vec::new();
+                translator.finish(&mut tail);
+                let tail = Bytes::from(tail);
                 self.keep_sent(&tail)?;
-                Ok(Bytes::from(more))
+                Ok(joined(out, tail))
             }
+        }
+    }
+
+    /// The bytes, and what was held until its event was complete.
+    pub(super) fn flush(&mut self, out: Bytes) -> Bytes {
+        match &mut self.work {
+            Work::Pass { gate, .. } => joined(out, gate.finish()),
+            Work::Translate { .. } => out,
         }
     }
 
     fn note(&mut self, piece: Bytes) -> Result<Bytes, Failure> {
         self.open.receive(&piece)?;
         let out = match &mut self.work {
-            Work::Pass { reader, filter } => {
+            Work::Pass { reader, gate } => {
                 if let Some(reader) = reader {
                     reader.feed(&piece);
                 }
-                match filter {
-                    Some(filter) => filter.feed(piece),
-                    None => piece,
-                }
+                gate.feed(piece)
             }
             Work::Translate { translator, .. } => {
                 let mut out = Vec::with_capacity(piece.len() * 2);
@@ -123,6 +151,8 @@ impl Flow {
         let looked = &mut self.looked;
         let mut found = look(needles, &answer.text, &mut looked.text);
         found |= look(needles, &answer.reasoning, &mut looked.reasoning);
+        // Its length does not tell what is new in it, and it is short.
+        found |= needles.is_in(answer.beyond.as_bytes());
         if let Some(last) = answer.tool_calls.last() {
             if looked.arguments.0 != answer.tool_calls.len() {
                 looked.arguments = (answer.tool_calls.len(), 0);
@@ -158,10 +188,7 @@ impl Flow {
 
     /// An error event in the client's format.
     pub(super) fn stream_error(&self, failure: &Failure) -> Bytes {
-        // Whatever event was under way is ended first, so that this one stands alone.
-        let mut out = b"\n\n".to_vec();
-        out.extend_from_slice(&llm::render_stream_error(self.open.asked.ingress.format(), &failure.api_error()));
-        Bytes::from(out)
+        Bytes::from(llm::render_stream_error(self.open.asked.ingress.format(), &failure.api_error()))
     }
 
     pub(super) const fn is_translated(&self) -> bool {
@@ -171,19 +198,19 @@ impl Flow {
     /// Ends the flow: what is to be recorded, and whether the client gets a good end.
     pub(super) fn ending(&mut self, failure: Option<Failure>) -> Ending {
         let streamed = !matches!(self.work, Work::Pass { reader: None, .. });
-        let (answer, sent, carries) = match std::mem::replace(&mut self.work, Work::Pass { reader: None, filter: None })
-        {
-            Work::Pass { reader: Some(reader), .. } => (reader.finish(), None, Vec::new()),
-            Work::Pass { reader: None, .. } => {
-                let whole = self.open.attempt.received.whole();
-                let answer = whole.map(|bytes| llm::read_answer(self.open.attempt.format, &bytes));
-                (answer.unwrap_or_default(), None, Vec::new())
-            }
-            Work::Translate { mut translator, mut sent } => {
-                let carries = translator.carries();
-                (translator.into_answer(), sent.finish().ok(), carries)
-            }
-        };
+        let (answer, sent, carries) =
+            match std::mem::replace(&mut self.work, Work::Pass { reader: None, gate: Gate::Open }) {
+                Work::Pass { reader: Some(reader), .. } => (reader.finish(), None, Vec::new()),
+                Work::Pass { reader: None, .. } => {
+                    let whole = self.open.attempt.received.whole();
+                    let answer = whole.map(|bytes| llm::read_answer(self.open.attempt.format, &bytes));
+                    (answer.unwrap_or_default(), None, Vec::new())
+                }
+                Work::Translate { mut translator, mut sent } => {
+                    let carries = translator.carries();
+                    (translator.into_answer(), sent.finish().ok(), carries)
+                }
+            };
         let status = self.open.attempt.http_status.unwrap_or(StatusCode::OK);
         let failure = failure.or_else(|| judge_end(&answer, status, streamed));
         Ending { failure, answer, sent, carries, normalise: streamed }
@@ -204,6 +231,14 @@ impl Flow {
 
     pub(super) fn idle_deadline(&self) -> Instant {
         Instant::now() + self.idle_limit()
+    }
+}
+
+fn joined(a: Bytes, b: Bytes) -> Bytes {
+    match (a.is_empty(), b.is_empty()) {
+        (_, true) => a,
+        (true, false) => b,
+        (false, false) => Bytes::from([a, b].concat()),
     }
 }
 

@@ -174,6 +174,7 @@ impl Prepared {
             } else {
                 serde_json::to_value(&self.losses).unwrap_or(Value::Null)
             },
+            reserved: None,
         }
     }
 }

@@ -233,7 +233,10 @@ impl Flowing {
             };
             match taken {
                 Err(failure) => return Poll::Ready(Step::End(Some(failure), Bytes::new())),
-                Ok(out) if self.flow.is_done() => return Poll::Ready(Step::End(None, out)),
+                Ok(out) if self.flow.is_done() => {
+                    let last = self.flow.flush(out);
+                    return Poll::Ready(Step::End(None, last));
+                }
                 Ok(out) if out.is_empty() => {}
                 Ok(out) => return Poll::Ready(Step::Piece(out)),
             }

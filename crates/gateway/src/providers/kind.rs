@@ -175,13 +175,11 @@ impl fmt::Display for ProviderKind {
 
 /// A model's name as part of a path: what would change the path is escaped.
 fn path_segment(name: &str) -> String {
-    use fmt::Write as _;
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'@' => out.push(char::from(byte)),
-            // Writing into a text cannot fail.
-            _ => drop(write!(out, "%{byte:02X}")),
+            _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
     out

@@ -26,7 +26,7 @@ const MAX_LIST_BYTES: usize = 8 << 20;
 const MAX_MODELS: usize = 10_000;
 
 /// A list; none where the provider has no such thing; or why it could not be read.
-pub(super) type Listed = Result<Option<Arc<[String]>>, String>;
+pub(crate) type Listed = Result<Option<Arc<[String]>>, String>;
 
 /// What a provider said when it was last asked.
 pub(crate) struct Seen {
@@ -50,7 +50,7 @@ impl Provider {
     }
 
     /// The list as last seen; none if the provider was never asked.
-    pub(super) fn seen_list(&self) -> Option<Listed> {
+    pub(crate) fn seen_list(&self) -> Option<Listed> {
         self.seen().map(|s| s.list.clone())
     }
 

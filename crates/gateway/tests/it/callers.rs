@@ -78,6 +78,26 @@ async fn models_are_listed_in_the_shape_of_the_client() {
 }
 
 #[tokio::test]
+async fn what_happens_is_counted() {
+    let w = Outside::new().await;
+    w.ask("/v1/chat/completions", &chat("openai/text", false)).await;
+    w.ask("/v1/chat/completions", &chat("openai/err-500-then-ok", true)).await;
+    w.ask_as("tfk_wrong", "/v1/chat/completions", &chat("openai/text", false)).await;
+    let text = w.gateway.metrics_text();
+    for line in [
+        "taskforge_llm_calls_total{provider=\"openai\",model=\"text\",status=\"done\"} 1",
+        "taskforge_llm_retries_total 1",
+        "taskforge_llm_refused_total{code=\"invalid_api_key\"} 1",
+        "taskforge_llm_open_streams 0",
+        "taskforge_llm_breaker_state{provider=\"openai\"} 0",
+        "taskforge_llm_call_seconds_count{provider=\"openai\",model=\"text\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    assert!(text.contains("kind=\"prompt\"} 2"), "{text}");
+}
+
+#[tokio::test]
 async fn the_seeds_prefixes_lead_to_their_providers() {
     // Without lists, as where a provider has none, the beginning of a name decides.
     let w = Outside::new().await;

@@ -14,7 +14,7 @@ use store::{CallStatus, EventFilter};
 #[tokio::test]
 async fn an_echoed_key_is_masked_in_every_split() {
     let event = json!({"choices":[{"delta":{"content":format!("your key is {KEY}, {KEY}")}}]});
-    let text = format!("data: {event}\n\ndata: [DONE]\n\n");
+    let text = format!(": ping\n\ndata: {event}\n\ndata: [DONE]\n\n");
     let w = World::new(nobody).await;
     let at = text.find(KEY).unwrap();
     for split in at..=at + KEY.len() {
@@ -28,7 +28,7 @@ async fn an_echoed_key_is_masked_in_every_split() {
         let answer = answer.await;
         assert_eq!(answer.headers()["x-request-id"], "r-[masked]");
         let mut body = answer.into_body();
-        // The first piece is on its way before the second is sent, so that they do not arrive as one.
+        // The first piece has arrived before the second is sent: its whole event is passed on.
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         pieces.send(Ok(tail)).unwrap();
         drop(pieces);

@@ -66,7 +66,9 @@ pub(crate) fn parse_request(body: &[u8], losses: &mut Losses) -> Result<Request>
             stop: stop(&mut o)?,
         },
     };
-    o.ignore(&["modalities"]);
+    if o.get::<Vec<String>>("modalities")?.is_some_and(|m| m.iter().any(|m| m != "text")) {
+        return Err(o.unsupported("modalities", "answers in other forms than text exist at OpenAI only"));
+    }
     o.rest(losses);
     Ok(request)
 }
@@ -200,8 +202,8 @@ fn assistant(o: &mut Object<'_>, losses: &mut Losses) -> Result<Vec<Part>> {
         parts.push(Content::ToolCall(tool_call(&mut call, losses)?).into());
         call.rest(losses);
     }
-    // Part of an answer that other formats do not take back.
-    o.ignore(&["annotations"]);
+    let cited = o.take("annotations").is_some_and(|a| a.get() != "[]");
+    losses.add_if(cited, "annotations", "citations on an answer cannot be sent back");
     Ok(parts)
 }
 

@@ -26,14 +26,14 @@ pub(crate) fn parse_response(body: &[u8], losses: &mut Losses) -> Result<Respons
         return Err(bad("it holds no choice".into()));
     }
     let mut response = Response {
-        id: chunk.id,
-        model: chunk.model,
+        id: text_of(chunk.id),
+        model: text_of(chunk.model),
         created: chunk.created,
         parts: Vec::new(),
         logprobs: None,
         finish: None,
         usage: chunk.usage.map(|u| u.counts()).unwrap_or_default(),
-        service_tier: chunk.service_tier,
+        service_tier: text_of(chunk.service_tier),
         error,
     };
     for choice in choices {
@@ -204,7 +204,7 @@ impl State {
             return found(Event::Error(openai::read_error(200, error)));
         }
         if !std::mem::replace(&mut self.started, true) {
-            found(Event::Start { id: chunk.id, model: chunk.model, created: chunk.created });
+            found(Event::Start { id: text_of(chunk.id), model: text_of(chunk.model), created: chunk.created });
         }
         for choice in chunk.choices.unwrap_or_default() {
             self.choice(choice, found);

@@ -21,10 +21,13 @@ pub(super) fn text_or_json(value: Option<&RawValue>) -> Cow<'static, str> {
 
 #[derive(Deserialize)]
 pub(super) struct Chunk<'a> {
-    pub(super) id: Option<String>,
-    pub(super) model: Option<String>,
+    #[serde(borrow)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) model: Option<&'a RawValue>,
     pub(super) created: Option<u64>,
-    pub(super) service_tier: Option<String>,
+    #[serde(borrow)]
+    pub(super) service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) choices: Option<Vec<Choice<'a>>>,
     pub(super) usage: Option<WireUsage>,

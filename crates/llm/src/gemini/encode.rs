@@ -5,7 +5,7 @@
 
 use super::{errors, seal};
 use crate::{
-    Format, Losses, StreamMeta, Usage,
+    ApiError, ErrorKind, Format, Losses, StreamMeta, Usage,
     ir::{Event, Finish, Json, Response, Seal},
     sse::MAX_EVENT_BYTES,
     write,
@@ -19,6 +19,8 @@ pub(crate) struct Encoder {
     calls: Vec<Call>,
     /// Bytes of arguments that are kept.
     kept: usize,
+    /// The stream has ended in an error of our own.
+    failed: bool,
     usage: Usage,
     finish: Option<Finish>,
 }
@@ -84,7 +86,7 @@ fn args(text: &str, custom: bool) -> Json {
 impl Encoder {
     /// An encoder for a call.
     pub(crate) fn new(meta: StreamMeta) -> Self {
-        Self { meta, calls: Vec::new(), kept: 0, usage: Usage::default(), finish: None }
+        Self { meta, calls: Vec::new(), kept: 0, failed: false, usage: Usage::default(), finish: None }
     }
 
     fn piece(&self, out: &mut Vec<u8>, part: &Part<'_>) {
@@ -116,6 +118,20 @@ impl Encoder {
         });
     }
 
+    /// Keeps more arguments. A call that is too large to go out whole fails the stream: half of it would be another
+    /// call.
+    fn arguments(&mut self, out: &mut Vec<u8>, index: u32, text: &str) {
+        let Some(call) = self.calls.iter_mut().find(|c| c.index == index) else { return };
+        if self.kept + text.len() > MAX_EVENT_BYTES {
+            let what = "a tool call of the answer is too large to be passed on";
+            errors::write_stream_error(&ApiError::new(502, ErrorKind::Server, "answer_too_large", what), out);
+            (self.failed, self.calls, self.kept) = (true, Vec::new(), 0);
+            return;
+        }
+        self.kept += text.len();
+        call.arguments.push_str(text);
+    }
+
     fn end_call(&mut self, out: &mut Vec<u8>, index: u32) {
         if let Some(at) = self.calls.iter().position(|c| c.index == index) {
             let call = self.calls.remove(at);
@@ -127,6 +143,9 @@ impl Encoder {
 
 impl crate::codec::Encoder for Encoder {
     fn encode(&mut self, event: &Event, out: &mut Vec<u8>) {
+        if self.failed {
+            return;
+        }
         match event {
             Event::Text(text) | Event::Refusal(text) => self.piece(out, &Part::Text(text)),
             Event::Reasoning(text) => self.piece(out, &Part::Thought(text)),
@@ -138,14 +157,7 @@ impl crate::codec::Encoder for Encoder {
                 let (id, name, arguments) = (id.clone(), name.clone(), String::new());
                 self.calls.push(Call { index: *index, id, name, custom: *custom, seal: seal.clone(), arguments });
             }
-            Event::ToolArguments { index, text } => {
-                if self.kept + text.len() <= MAX_EVENT_BYTES
-                    && let Some(call) = self.calls.iter_mut().find(|c| c.index == *index)
-                {
-                    self.kept += text.len();
-                    call.arguments.push_str(text);
-                }
-            }
+            Event::ToolArguments { index, text } => self.arguments(out, *index, text),
             Event::Logprobs(logprobs) => {
                 self.chunk(out, &Part::Text(""), |candidate| put_logprobs(candidate, logprobs), |_| {});
             }
@@ -165,6 +177,9 @@ impl crate::codec::Encoder for Encoder {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.failed {
+            return;
+        }
         while let Some(index) = self.calls.first().map(|c| c.index) {
             self.end_call(out, index);
         }
@@ -281,5 +296,25 @@ fn put_logprobs(candidate: &mut write::Object<'_>, logprobs: &Json) {
         let mut object = top.object();
         let mut array = object.array("candidates");
         token.top_logprobs.iter().for_each(|t| put(&mut array, t));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Encoder as _;
+
+    #[test]
+    fn a_call_that_is_too_large_fails_the_stream() {
+        let mut encoder = Encoder::new(StreamMeta::default());
+        let mut out = Vec::new();
+        let start = Event::ToolStart { index: 0, id: "a".into(), name: "f".into(), custom: false, seal: None };
+        encoder.encode(&start, &mut out);
+        let piece = Event::ToolArguments { index: 0, text: "x".repeat(1 << 20) };
+        (0..18).for_each(|_| encoder.encode(&piece, &mut out));
+        encoder.encode(&Event::ToolStop { index: 0 }, &mut out);
+        encoder.finish(&mut out);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("data: {\"error\":{\"code\":502,") && out.matches("data:").count() == 1, "{out}");
     }
 }

@@ -46,3 +46,37 @@ pub fn render_count(tokens: u64) -> Vec<u8> {
     write::Object::new(&mut out).put("input_tokens", &tokens);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = r#"{"system":"s","model":"a","messages":[{"role":"user","content":"x"}],"x":1.0}"#;
+
+    fn asked(to: Format) -> Option<String> {
+        translate_count(to, BODY.as_bytes(), "m").unwrap().map(|b| String::from_utf8(b).unwrap())
+    }
+
+    #[test]
+    fn providers_that_count_are_asked() {
+        assert_eq!(asked(Format::Messages), Some(BODY.replace(r#""a""#, r#""m""#)));
+        let gemini = concat!(
+            r#"{"generateContentRequest":{"model":"models/m","systemInstruction":{"parts":[{"text":"s"}]},"#,
+            r#""contents":[{"role":"user","parts":[{"text":"x"}]}]}}"#
+        );
+        assert_eq!(asked(Format::Gemini).as_deref(), Some(gemini));
+        assert_eq!((asked(Format::Chat), asked(Format::Ollama)), (None, None), "they have no such call");
+        for to in Format::ALL {
+            assert!(translate_count(to, br#"{"model":"a"}"#, "m").is_err(), "{to}: there is nothing to count");
+        }
+    }
+
+    #[test]
+    fn counts_are_read_and_written() {
+        assert_eq!(parse_count(Format::Messages, br#"{"input_tokens":7}"#), Some(7));
+        assert_eq!(parse_count(Format::Gemini, br#"{"totalTokens":8,"promptTokensDetails":[]}"#), Some(8));
+        assert_eq!(parse_count(Format::Chat, br#"{"input_tokens":7}"#), None);
+        assert_eq!(parse_count(Format::Messages, b"{}"), None);
+        assert_eq!(render_count(9), br#"{"input_tokens":9}"#);
+    }
+}

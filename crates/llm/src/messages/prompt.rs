@@ -27,7 +27,10 @@ pub(super) fn put(top: &mut write::Object<'_>, messages: &[Message], losses: &mu
         let mut message = array.object();
         message.put("role", run.first().map_or("user", |m| speaker(m)));
         let mut content = message.array("content");
-        for part in run.iter().flat_map(|m| &m.parts) {
+        // Anthropic wants results before everything else of their turn.
+        let parts = || run.iter().flat_map(|m| &m.parts);
+        let is_result = |p: &&Part| matches!(p.content, Content::ToolResult(_));
+        for part in parts().filter(is_result).chain(parts().filter(|p| !is_result(p))) {
             put_part(&mut content, part, losses)?;
         }
         drop(content);
@@ -36,6 +39,18 @@ pub(super) fn put(top: &mut write::Object<'_>, messages: &[Message], losses: &mu
         }
     }
     Ok(())
+}
+
+/// Whether the turn goes on with results of calls that no thinking of Anthropic's stands before.
+pub(super) fn has_unsigned_calls(messages: &[Message]) -> bool {
+    let Some(at) = messages.iter().rposition(|m| m.role == Role::Assistant) else { return false };
+    let (before, after) = messages.split_at(at + 1);
+    if !after.iter().any(|m| m.role == Role::Tool) {
+        return false;
+    }
+    let start = before.iter().rposition(|m| m.role != Role::Assistant).map_or(0, |i| i + 1);
+    let first = before[start..].iter().flat_map(|m| &m.parts).find(|p| has_content(p));
+    !matches!(first, Some(Part { content: Content::Reasoning(_), .. }))
 }
 
 fn is_system(message: &Message) -> bool {

@@ -40,7 +40,12 @@ pub(crate) fn render_request(request: &Request, model: &str, losses: &mut Losses
     }
     losses.add_if(verbosity.is_some(), "verbosity", "Anthropic has no such setting");
     losses.add_if(*store == Some(true), "store", "Anthropic keeps no answers for later calls");
-    let plan = thinking::Plan::of(reasoning.as_ref(), *max_output_tokens, model, losses);
+    let mut plan = thinking::Plan::of(reasoning.as_ref(), *max_output_tokens, model, losses);
+    let is_forced = matches!(
+        tool_choice,
+        Some(ToolChoice::Required | ToolChoice::Named { .. } | ToolChoice::Allowed { required: true, .. })
+    );
+    plan.fit(is_forced, prompt::has_unsigned_calls(messages), losses);
     let max_tokens = plan.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let note = format!("Anthropic requires a limit, and {max_tokens} was used as none was given");
     losses.add_if(max_output_tokens.is_none(), "max_tokens", &note);

@@ -114,6 +114,22 @@ impl Plan {
         }
     }
 
+    /// Gives thinking up where Anthropic refuses it: with a call that is forced, and, by a budget, within a turn whose
+    /// calls have none before them.
+    pub(super) fn fit(&mut self, is_forced: bool, has_unsigned_calls: bool, losses: &mut Losses) {
+        let why = match self.mode {
+            Some(Mode::Adaptive | Mode::Budget(_)) if is_forced => {
+                "Anthropic's models do not think where a call of a tool is forced"
+            }
+            Some(Mode::Budget(_)) if has_unsigned_calls => {
+                "the calls of this turn have no thinking of Anthropic's before them, and without it goes none behind"
+            }
+            _ => return,
+        };
+        losses.add("reasoning", why);
+        (self.mode, self.display) = (None, None);
+    }
+
     /// Whether the model is asked to think.
     pub(super) fn is_on(&self) -> bool {
         matches!(self.mode, Some(Mode::Adaptive | Mode::Budget(_)))
@@ -186,6 +202,22 @@ mod tests {
         assert_eq!(plan(9000, Some(1025)).mode, Some(Mode::Budget(1024)));
         assert_eq!(plan(9000, Some(1000)).mode, None);
         assert_eq!(plan(0, Some(1000)).mode, Some(Mode::Disabled));
+    }
+
+    #[test]
+    fn thinking_gives_way_where_it_is_refused() {
+        let config = ReasoningConfig { effort: Some(Effort::High), ..ReasoningConfig::default() };
+        let fitted = |model, is_forced, has_unsigned_calls| {
+            let mut losses = Losses::default();
+            let mut plan = Plan::of(Some(&config), None, model, &mut losses);
+            plan.fit(is_forced, has_unsigned_calls, &mut losses);
+            (plan.is_on(), losses.into_vec().len())
+        };
+        assert_eq!(fitted("claude-sonnet-4-5", false, false), (true, 0));
+        assert_eq!(fitted("claude-sonnet-4-5", true, false), (false, 1));
+        assert_eq!(fitted("claude-sonnet-4-5", false, true), (false, 1));
+        assert_eq!(fitted("claude-opus-5-5", true, false), (false, 1));
+        assert_eq!(fitted("claude-opus-5-5", false, true), (true, 0), "later models need none before calls");
     }
 
     #[test]

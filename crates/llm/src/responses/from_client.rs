@@ -100,7 +100,7 @@ fn item_of(item: Item<'_>, messages: &mut Vec<Message>, seal: &mut Option<Seal>,
                     return Err(o.bad("role", format_args!("`{other}` is none of user, assistant, system, developer")));
                 }
             };
-            o.ignore(&["id", "status", "phase"]);
+            o.ignore(&["id", "status"]);
             (role, items::content(&mut o, "content", losses)?)
         }
         "reasoning" => match items::thought(&mut o)? {

@@ -1,6 +1,25 @@
 //! Items of an answer as the format writes them.
 
-use crate::write;
+use crate::{ir::Json, write};
+use serde::Deserialize;
+
+/// The item under way.
+#[derive(Debug, Default)]
+pub(super) enum Open {
+    #[default]
+    Nothing,
+    Reasoning {
+        at: usize,
+        texts: Vec<String>,
+    },
+    Message {
+        at: usize,
+        /// Complete parts, joined by commas, and how many.
+        parts: String,
+        count: usize,
+        part: Option<Said>,
+    },
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Said {
@@ -92,4 +111,33 @@ pub(super) fn content_at(o: &mut write::Object<'_>, id: &str, at: usize, index: 
     o.put("item_id", id);
     o.put("output_index", &at);
     o.put("content_index", &index);
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: String,
+    logprob: serde_json::Number,
+    bytes: Option<Vec<u8>>,
+    #[serde(default)]
+    top_logprobs: Vec<Token>,
+}
+
+impl Token {
+    /// Here the bytes are never null, as they may be in Chat Completions.
+    fn write(&self, o: &mut write::Object<'_>, alternatives: bool) {
+        let Self { token, logprob, bytes, top_logprobs } = self;
+        o.put("token", token);
+        o.put("bytes", bytes.as_deref().unwrap_or(token.as_bytes()));
+        o.put("logprob", logprob);
+        if alternatives {
+            let mut list = o.array("top_logprobs");
+            top_logprobs.iter().for_each(|t| t.write(&mut list.object(), false));
+        }
+    }
+}
+
+/// Probabilities, joined by commas.
+pub(super) fn logprobs(list: &Json) -> String {
+    let tokens: Vec<Token> = serde_json::from_str(list.get()).unwrap_or_default();
+    tokens.iter().map(|t| json(|o| t.write(o, true))).collect::<Vec<_>>().join(",")
 }

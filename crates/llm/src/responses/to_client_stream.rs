@@ -15,7 +15,7 @@
 
 use super::{
     items,
-    output::{Call, Said, content_at, message_item, reasoning_item, summary_at, summary_part},
+    output::{Call, Open, Said, content_at, logprobs, message_item, reasoning_item, summary_at, summary_part},
     to_client::{Status, write_object},
 };
 use crate::{
@@ -45,23 +45,6 @@ pub(crate) struct Encoder {
     finish: Option<Finish>,
     usage: Usage,
     bytes: usize,
-}
-
-#[derive(Debug, Default)]
-enum Open {
-    #[default]
-    Nothing,
-    Reasoning {
-        at: usize,
-        texts: Vec<String>,
-    },
-    Message {
-        at: usize,
-        /// Complete parts, joined by commas, and how many.
-        parts: String,
-        count: usize,
-        part: Option<Said>,
-    },
 }
 
 impl Encoder {
@@ -378,12 +361,11 @@ impl codec::Encoder for Encoder {
             }
             Event::Logprobs(content) => {
                 if let Open::Message { part: Some(part), .. } = &mut self.open {
-                    let compact = content.compact();
-                    let entries = compact.trim_start_matches('[').trim_end_matches(']');
+                    let entries = logprobs(content);
                     if !part.logprobs.is_empty() && !entries.is_empty() {
                         part.logprobs.push(',');
                     }
-                    part.logprobs.push_str(entries);
+                    part.logprobs.push_str(&entries);
                     self.bytes += entries.len();
                 }
             }

@@ -155,13 +155,10 @@ fn write_part(o: &mut write::Object<'_>, content: &Content, losses: &mut Losses)
                 Source::Id { .. } | Source::Text(_) => return Err(openai::kept_elsewhere("file")),
             }
         }
-        Content::Audio { source: Source::Base64 { media_type, data } } => {
-            o.put("type", "input_audio");
-            let mut audio = o.object("input_audio");
-            audio.put("data", data);
-            audio.put("format", openai::audio_format(media_type));
+        Content::Audio { .. } => {
+            let why = "OpenAI Responses takes no sound; ask a model by Chat Completions";
+            return Err(TranslateError::unsupported("input_audio", why));
         }
-        Content::Audio { .. } => return Err(openai::kept_elsewhere("audio")),
         Content::Opaque(opaque) => return Err(openai::opaque_part(&opaque.kind)),
         Content::Refusal(_) | Content::Reasoning(_) | Content::ToolCall(_) | Content::ToolResult(_) => {
             return Err(TranslateError::unsupported("content", "a part stands in a message of the wrong role"));

@@ -115,6 +115,14 @@ fn request() -> impl Strategy<Value = Value> {
         // While the model thinks it takes neither.
         set("temperature", temperature.filter(|_| budget.is_none()).map(|t| (f64::from(t) / 100.0).into()));
         set("top_k", top_k.filter(|_| budget.is_none()).map(Value::from));
+        // A forced call leaves no room for thinking, and calls of the turn under way would need it before them.
+        let budget =
+            budget.filter(|_| !request["tool_choice"]["type"].as_str().is_some_and(|t| t == "any" || t == "tool"));
+        let mut set = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                request[key] = value;
+            }
+        };
         set("thinking", budget.map(|b| json!({"type": "enabled", "budget_tokens": b})));
         set("output_config", form);
         set("stream", stream.then(|| true.into()));

@@ -1,9 +1,6 @@
 //! The rows that a batch of records becomes.
 
-use super::{
-    many::{Bound, Many},
-    moment,
-};
+use super::moment;
 use crate::{
     StoreError,
     journal::{
@@ -11,54 +8,7 @@ use crate::{
         record::{AttemptOver, BodyAt, CallBegun, CallEnded, Entry, NextAttempt, Refusal, Target},
     },
 };
-use sqlx::SqliteConnection;
 use std::collections::HashMap;
-
-static LEAVES: Many = Many::new("INSERT INTO leaf (idx, time, kind, phase, op, task_id, bytes)", 7, "");
-static BODIES: Many = Many::new("INSERT OR IGNORE INTO call_body (key, segment, offset)", 3, "");
-static SCOPES: Many = Many::new("INSERT OR IGNORE INTO segment_scope (segment, scope)", 2, "");
-static CARRIES: Many = Many::new("INSERT OR REPLACE INTO reasoning_carry (scope, tool_id, sealed)", 3, "");
-static CALLS: Many = Many::new(
-    "INSERT INTO call (id, scope, task_id, run_id, iteration, turn, key_id, token, op, ingress, asked_model, stream,
-        retry_of, request, request_size, begun_at, provider, model, format, url, sent, attempts, status, response,
-        response_size, normalised, http_status, finish_reason, prompt_tokens, completion_tokens, cached_tokens,
-        cache_write_tokens, reasoning_tokens, cost_micro_usd, price, first_byte_ms, total_ms, error_code, error,
-        ended_at)",
-    40,
-    "",
-);
-static ENDS: Many = Many::new(
-    "UPDATE call SET status = v.column2, response = v.column3, response_size = v.column4, normalised = v.column5,
-        http_status = v.column6, finish_reason = v.column7, prompt_tokens = v.column8, completion_tokens = v.column9,
-        cached_tokens = v.column10, cache_write_tokens = v.column11, reasoning_tokens = v.column12,
-        cost_micro_usd = v.column13, price = v.column14, first_byte_ms = v.column15, total_ms = v.column16,
-        error_code = v.column17, error = v.column18, ended_at = v.column19 FROM (",
-    19,
-    ") AS v WHERE call.id = v.column1 AND call.status = 'open'",
-);
-static TARGETS: Many = Many::new(
-    "UPDATE call SET provider = v.column2, model = v.column3, format = v.column4, url = v.column5, sent = v.column6,
-        attempts = v.column7 FROM (",
-    7,
-    ") AS v WHERE call.id = v.column1",
-);
-static ATTEMPTS: Many = Many::new(
-    "INSERT OR REPLACE INTO attempt (call_id, number, provider, model, format, url, sent, status, http_status,
-        error_code, error, response, first_byte_ms, total_ms, begun_at)",
-    15,
-    "",
-);
-static TOOLS: Many = Many::new(
-    "INSERT INTO tool_call (task_id, run_id, iteration, turn, call_id, position, tool_id, name, arguments,
-        arguments_hash)",
-    10,
-    "",
-);
-static RESULTS: Many = Many::new(
-    "UPDATE tool_call SET result = v.column3, result_call_id = v.column4 FROM (",
-    4,
-    ") AS v WHERE tool_call.call_id = v.column1 AND tool_call.position = v.column2",
-);
 
 pub(super) struct LeafRow {
     pub(super) index: i64,
@@ -70,102 +20,104 @@ pub(super) struct LeafRow {
     pub(super) bytes: Vec<u8>,
 }
 
-struct CallRow {
-    id: String,
-    scope: String,
-    task: Option<String>,
-    run: Option<String>,
-    iteration: Option<u32>,
-    turn: Option<u32>,
-    key: Option<String>,
-    token: Option<String>,
-    op: String,
-    ingress: String,
-    asked_model: String,
-    stream: bool,
-    retry_of: Option<String>,
-    request: String,
-    request_size: i64,
-    begun_at: String,
-    target: Option<TargetRow>,
-    end: EndRow,
+pub(super) struct CallRow {
+    pub(super) id: String,
+    pub(super) scope: String,
+    pub(super) task: Option<String>,
+    pub(super) run: Option<String>,
+    pub(super) iteration: Option<u32>,
+    pub(super) turn: Option<u32>,
+    pub(super) key: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) op: String,
+    pub(super) ingress: String,
+    pub(super) asked_model: String,
+    pub(super) stream: bool,
+    pub(super) retry_of: Option<String>,
+    pub(super) request: String,
+    pub(super) request_size: i64,
+    pub(super) begun_at: String,
+    pub(super) target: Option<TargetRow>,
+    pub(super) end: EndRow,
 }
 
 #[derive(Clone)]
-struct TargetRow {
-    provider: String,
-    model: String,
-    format: String,
-    url: String,
-    sent: Option<String>,
-    attempts: u32,
+pub(super) struct TargetRow {
+    pub(super) provider: String,
+    pub(super) model: String,
+    pub(super) format: String,
+    pub(super) url: String,
+    pub(super) sent: Option<String>,
+    pub(super) attempts: u32,
 }
 
 #[derive(Default)]
-struct EndRow {
-    status: String,
-    response: Option<String>,
-    response_size: Option<i64>,
-    normalised: Option<String>,
-    http_status: Option<u16>,
-    finish_reason: Option<String>,
-    tokens: [Option<i64>; 5],
-    cost: Option<i64>,
-    price: Option<String>,
-    first_byte_ms: Option<i64>,
-    total_ms: Option<i64>,
-    error_code: Option<String>,
-    error: Option<String>,
-    ended_at: Option<String>,
+pub(super) struct EndRow {
+    pub(super) status: String,
+    pub(super) response: Option<String>,
+    pub(super) response_size: Option<i64>,
+    pub(super) normalised: Option<String>,
+    pub(super) http_status: Option<u16>,
+    pub(super) finish_reason: Option<String>,
+    pub(super) tokens: [Option<i64>; 5],
+    pub(super) cost: Option<i64>,
+    pub(super) price: Option<String>,
+    /// Tokens and micro-dollars that count against a budget: reserved while it is open.
+    pub(super) charged: [Option<i64>; 2],
+    pub(super) first_byte_ms: Option<i64>,
+    pub(super) total_ms: Option<i64>,
+    pub(super) error_code: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) ended_at: Option<String>,
 }
 
-struct AttemptRow {
-    call: String,
-    number: u32,
-    target: TargetRow,
-    status: String,
-    http_status: Option<u16>,
-    error_code: Option<String>,
-    error: Option<String>,
-    response: Option<String>,
-    first_byte_ms: Option<i64>,
-    total_ms: Option<i64>,
-    begun_at: String,
+pub(super) struct AttemptRow {
+    pub(super) call: String,
+    pub(super) number: u32,
+    pub(super) target: TargetRow,
+    pub(super) status: String,
+    pub(super) http_status: Option<u16>,
+    pub(super) error_code: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) response: Option<String>,
+    pub(super) first_byte_ms: Option<i64>,
+    pub(super) total_ms: Option<i64>,
+    pub(super) begun_at: String,
 }
 
-struct ToolRow {
-    task: String,
-    run: String,
-    iteration: u32,
-    turn: u32,
-    call: String,
-    position: i64,
-    id: String,
-    name: String,
-    arguments: String,
-    hash: Option<String>,
+pub(super) struct ToolRow {
+    pub(super) task: String,
+    pub(super) run: String,
+    pub(super) iteration: u32,
+    pub(super) turn: u32,
+    pub(super) call: String,
+    pub(super) position: i64,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) arguments: String,
+    pub(super) hash: Option<String>,
 }
 
-struct ResultRow {
-    call: String,
-    position: u32,
-    result: String,
-    by: String,
+pub(super) struct ResultRow {
+    pub(super) call: String,
+    pub(super) position: u32,
+    pub(super) result: String,
+    pub(super) by: String,
 }
 
 /// The rows of a batch.
 #[derive(Default)]
 pub(super) struct Rows {
-    calls: Vec<CallRow>,
+    pub(super) calls: Vec<CallRow>,
     /// Where in `calls` a call is.
-    at: HashMap<String, usize>,
-    ends: Vec<(String, EndRow)>,
-    targets: Vec<(String, TargetRow)>,
-    attempts: Vec<AttemptRow>,
-    tools: Vec<ToolRow>,
-    results: Vec<ResultRow>,
-    bodies: Vec<(i64, Position)>,
-    carries: Vec<(String, String, Vec<u8>)>,
+    pub(super) at: HashMap<String, usize>,
+    pub(super) ends: Vec<(String, EndRow)>,
+    pub(super) targets: Vec<(String, TargetRow)>,
+    pub(super) attempts: Vec<AttemptRow>,
+    pub(super) tools: Vec<ToolRow>,
+    pub(super) results: Vec<ResultRow>,
+    pub(super) bodies: Vec<(i64, Position)>,
+    pub(super) carries: Vec<(String, String, Vec<u8>)>,
     pub(super) scopes: Vec<(u32, String)>,
 }
 
@@ -190,6 +142,10 @@ fn own(text: Option<&str>) -> Option<String> {
 
 fn count(n: Option<u64>) -> Option<i64> {
     n.and_then(|n| i64::try_from(n).ok())
+}
+
+fn charged(amounts: Option<(u64, u64)>) -> [Option<i64>; 2] {
+    [count(amounts.map(|a| a.0)), count(amounts.map(|a| a.1))]
 }
 
 fn target(entry: &Entry<'_>, t: &Target<'_>, attempts: u32) -> Result<TargetRow, StoreError> {
@@ -235,7 +191,7 @@ impl Rows {
     ) -> Result<(), StoreError> {
         let request = body(entry, begun.request)?;
         let end = match refusal {
-            None => EndRow { status: "open".to_owned(), ..EndRow::default() },
+            None => EndRow { status: "open".to_owned(), charged: charged(begun.reserved), ..EndRow::default() },
             Some(r) => EndRow {
                 status: "refused".to_owned(),
                 http_status: Some(r.http_status),
@@ -336,6 +292,7 @@ impl Rows {
             tokens: [ended.prompt, ended.completion, ended.cached, ended.cache_write, ended.reasoning].map(count),
             cost: ended.cost_micro_usd,
             price: own(ended.price),
+            charged: charged(ended.charged),
             first_byte_ms: count(ended.first_byte_ms),
             total_ms: count(Some(ended.total_ms)),
             error_code: own(ended.error_code),
@@ -348,61 +305,4 @@ impl Rows {
         }
         Ok(())
     }
-
-    /// Writes them. Results come after the tool calls that they answer, ends after their calls.
-    pub(super) async fn write(self, conn: &mut SqliteConnection, leaves: Vec<LeafRow>) -> Result<(), StoreError> {
-        LEAVES.run(conn, leaves, bind_leaf).await?;
-        CALLS.run(conn, self.calls, bind_call).await?;
-        TARGETS.run(conn, self.targets, |q, (id, t)| bind_target(q.bind(id), Some(t))).await?;
-        ENDS.run(conn, self.ends, |q, (id, e)| bind_end(q.bind(id), e)).await?;
-        ATTEMPTS.run(conn, self.attempts, bind_attempt).await?;
-        TOOLS.run(conn, self.tools, bind_tool).await?;
-        RESULTS.run(conn, self.results, bind_result).await?;
-        BODIES
-            .run(conn, self.bodies, |q, (key, at)| q.bind(key).bind(at.segment).bind(at.offset.cast_signed()))
-            .await?;
-        SCOPES.run(conn, self.scopes, |q, (segment, scope)| q.bind(segment).bind(scope)).await?;
-        CARRIES.run(conn, self.carries, |q, (scope, id, sealed)| q.bind(scope).bind(id).bind(sealed)).await
-    }
-}
-
-fn bind_leaf(q: Bound, l: LeafRow) -> Bound {
-    q.bind(l.index).bind(l.time).bind(l.kind).bind(l.phase).bind(l.op).bind(l.task).bind(l.bytes)
-}
-
-fn bind_call(q: Bound, c: CallRow) -> Bound {
-    let q = q.bind(c.id).bind(c.scope).bind(c.task).bind(c.run).bind(c.iteration).bind(c.turn).bind(c.key);
-    let q = q.bind(c.token).bind(c.op).bind(c.ingress).bind(c.asked_model).bind(c.stream).bind(c.retry_of);
-    let q = q.bind(c.request).bind(c.request_size).bind(c.begun_at);
-    bind_end(bind_target(q, c.target), c.end)
-}
-
-fn bind_target(q: Bound, target: Option<TargetRow>) -> Bound {
-    match target {
-        Some(t) => q.bind(t.provider).bind(t.model).bind(t.format).bind(t.url).bind(t.sent).bind(t.attempts),
-        None => (0..5).fold(q, |q, _| q.bind(None::<String>)).bind(0_u32),
-    }
-}
-
-fn bind_end(q: Bound, e: EndRow) -> Bound {
-    let q = q.bind(e.status).bind(e.response).bind(e.response_size).bind(e.normalised).bind(e.http_status);
-    let q = e.tokens.into_iter().fold(q.bind(e.finish_reason), Bound::bind);
-    let q = q.bind(e.cost).bind(e.price).bind(e.first_byte_ms).bind(e.total_ms);
-    q.bind(e.error_code).bind(e.error).bind(e.ended_at)
-}
-
-fn bind_attempt(q: Bound, a: AttemptRow) -> Bound {
-    let t = a.target;
-    let q = q.bind(a.call).bind(a.number).bind(t.provider).bind(t.model).bind(t.format).bind(t.url).bind(t.sent);
-    let q = q.bind(a.status).bind(a.http_status).bind(a.error_code).bind(a.error).bind(a.response);
-    q.bind(a.first_byte_ms).bind(a.total_ms).bind(a.begun_at)
-}
-
-fn bind_tool(q: Bound, t: ToolRow) -> Bound {
-    let q = q.bind(t.task).bind(t.run).bind(t.iteration).bind(t.turn).bind(t.call).bind(t.position);
-    q.bind(t.id).bind(t.name).bind(t.arguments).bind(t.hash)
-}
-
-fn bind_result(q: Bound, r: ResultRow) -> Bound {
-    q.bind(r.call).bind(r.position).bind(r.result).bind(r.by)
 }

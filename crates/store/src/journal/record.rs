@@ -74,6 +74,8 @@ pub(crate) struct CallBegun<'a> {
     pub(crate) request: u32,
     pub(crate) first: Option<Target<'a>>,
     pub(crate) results: Vec<ToolResult<'a>>,
+    /// What it may use of a budget: tokens and micro-dollars.
+    pub(crate) reserved: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,6 +151,8 @@ pub(crate) struct CallEnded<'a> {
     pub(crate) reasoning: Option<u64>,
     pub(crate) cost_micro_usd: Option<i64>,
     pub(crate) price: Option<&'a str>,
+    /// What it took of a budget: tokens and micro-dollars.
+    pub(crate) charged: Option<(u64, u64)>,
     /// The last attempt, where there was more than one.
     #[serde(borrow)]
     pub(crate) last: Option<AttemptOver<'a>>,

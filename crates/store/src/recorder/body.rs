@@ -85,7 +85,7 @@ impl BodyWriter {
 
     /// All that came.
     pub fn finish(self) -> Received {
-        Received::Written(self.written)
+        Received::Written(Box::new(self.written))
     }
 }
 

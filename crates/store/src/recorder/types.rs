@@ -3,6 +3,7 @@
 use crate::CallStatus;
 use bytes::Bytes;
 use domain::{
+    budget::Amounts,
     event::Actor,
     ids::{CallId, KeyId, OpId, RunId, TaskId},
 };
@@ -124,6 +125,9 @@ pub struct NewAttempt {
     pub request: Option<Bytes>,
     /// What the translation could not carry; null: nothing was lost.
     pub losses: Value,
+    /// What the call may use of a budget; counts until its end is recorded, so that a crash gives nothing back. Only
+    /// that of a call's first attempt is read.
+    pub reserved: Option<Amounts>,
 }
 
 /// Bytes that came back.
@@ -135,7 +139,7 @@ pub enum Received {
     /// All of it at once.
     Whole(Bytes),
     /// What was recorded while it came: [`super::Recorder::body`].
-    Written(Written),
+    Written(Box<Written>),
 }
 
 impl From<Bytes> for Received {
@@ -221,6 +225,8 @@ pub struct CallEnd {
     pub cost_micro_usd: Option<i64>,
     /// The version and row of the price table that says so.
     pub price: Option<String>,
+    /// What it took of a budget, in place of what was reserved; none: what the provider counted.
+    pub charged: Option<Amounts>,
     /// The tool calls that the answer holds, if it is whole.
     pub tool_calls: Vec<EmittedToolCall>,
     /// Reasoning signatures by tool-call id, kept for clients that drop them.

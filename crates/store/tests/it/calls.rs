@@ -3,6 +3,7 @@
 use crate::{done, open, reopen, started};
 use bytes::Bytes;
 use domain::{
+    budget::Amounts,
     event::{EventKind, Leaf, Outcome, Phase},
     ids::{KeyId, RunId, TaskId},
     plan::{Cause, IterationEnd, StopReason},
@@ -12,12 +13,13 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 use store::{
-    AttemptEnd, Begun, CallContext, CallEnd, CallFilter, CallRef, CallStatus, Caller, Durability, EmittedToolCall,
-    EventFilter, NewAttempt, NewCall, NotSent, Received, RefusedCaller, SeenResult, Store, StoreError, Tokens,
+    AttemptEnd, Begun, CallContext, CallEnd, CallFilter, CallRef, CallScope, CallStatus, Caller, Durability,
+    EmittedToolCall, EventFilter, NewAttempt, NewCall, NotSent, Received, RefusedCaller, SeenResult, Store, StoreError,
+    Tokens,
 };
 use tempfile::TempDir;
 
-fn new_call(request: &'static [u8]) -> NewCall {
+pub(crate) fn new_call(request: &'static [u8]) -> NewCall {
     NewCall {
         ingress: "chat",
         asked_model: "demo".into(),
@@ -28,7 +30,7 @@ fn new_call(request: &'static [u8]) -> NewCall {
     }
 }
 
-fn attempt(provider: &str, request: Option<&'static [u8]>) -> NewAttempt {
+pub(crate) fn attempt(provider: &str, request: Option<&'static [u8]>) -> NewAttempt {
     NewAttempt {
         provider: provider.into(),
         model: "m".into(),
@@ -37,6 +39,7 @@ fn attempt(provider: &str, request: Option<&'static [u8]>) -> NewAttempt {
         headers: json!({"authorization": "sha256:0011223344556677"}),
         request: request.map(Bytes::from_static),
         losses: Value::Null,
+        reserved: None,
     }
 }
 
@@ -45,7 +48,7 @@ fn over(status: CallStatus, response: impl Into<Received>) -> AttemptEnd {
     AttemptEnd { status, http_status: Some(200), error, response: response.into(), first_byte_ms: Some(3), total_ms: 9 }
 }
 
-fn end(response: impl Into<Received>) -> CallEnd {
+pub(crate) fn end(response: impl Into<Received>) -> CallEnd {
     CallEnd {
         status: CallStatus::Done,
         error: None,
@@ -58,6 +61,7 @@ fn end(response: impl Into<Received>) -> CallEnd {
         tokens: Tokens { prompt: Some(11), completion: Some(7), reasoning: Some(2), ..Tokens::default() },
         cost_micro_usd: Some(1500),
         price: Some("2026-11/m".into()),
+        charged: None,
         tool_calls: Vec::new(),
         carries: Vec::new(),
     }
@@ -194,7 +198,7 @@ async fn a_call_without_retries_has_one_attempt_and_refusals_are_found() {
     let newest = store.call_list(&CallFilter { newest_first: true, limit: Some(3), ..all() }).await.unwrap();
     let rest = CallFilter { newest_first: true, cursor: Some(newest[2].id), ..all() };
     assert_eq!(store.call_list(&rest).await.unwrap()[0].id, call.id());
-    let totals = store.call_totals(store::CallScope::Token("ada".into())).await.unwrap();
+    let totals = store.call_totals(CallScope::Token("ada".into())).await.unwrap();
     assert_eq!((totals.sent, totals.refused, totals.cost_micro_usd, totals.prompt_tokens), (1, 1, 1500, 11));
 }
 
@@ -439,7 +443,7 @@ async fn a_journal_cut_at_any_byte_gives_exactly_the_whole_frames_once() {
         fs::write(dir.path().join("calls").join(segment.file_name().unwrap()), b"").unwrap();
         *reopen(&dir).await.changes().borrow()
     };
-    let near = |at: usize| ends.iter().any(|e| at.abs_diff(*e as usize) <= 6) || at % 101 == 0;
+    let near = |at: usize| ends.iter().any(|e| at.abs_diff(*e as usize) <= 6) || at.is_multiple_of(101);
     for at in (0..=bytes.len()).filter(|at| near(*at)) {
         let dir = copy(whole.path());
         let path = dir.path().join("calls").join(segment.file_name().unwrap());
@@ -519,4 +523,31 @@ async fn many_at_once_are_folded_in_the_order_of_the_journal() {
     let store = reopen(&dir).await;
     assert_eq!(store.call_count(&CallFilter::default()).await.unwrap(), 800);
     assert_eq!(*store.changes().borrow(), 1600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_reserved_counts_until_its_end_is_recorded_also_after_a_crash() {
+    let (store, dir) = open().await;
+    let key = store::new_id(KeyId::from_uuid);
+    let caller = Caller::Key { key };
+    let recorder = store.recorder(Durability::Process);
+    let amounts = |tokens, micro_usd, calls| Amounts { tokens, micro_usd, calls };
+    let reserved = || NewAttempt { reserved: Some(amounts(500, 70, 1)), ..attempt("one", None) };
+    let whole = recorder.begin(caller.clone(), new_call(b"ask"), reserved()).await.unwrap();
+    let lost = recorder.begin(caller.clone(), new_call(b"ask"), reserved()).await.unwrap();
+    let cut = recorder.begin(caller.clone(), new_call(b"ask"), reserved()).await.unwrap();
+    let plain = recorder.begin(caller, new_call(b"ask"), attempt("one", None)).await.unwrap();
+    let spent = async |store: &Store| store.call_spent(CallScope::Key(key)).await.unwrap();
+    assert_eq!(spent(&store).await.total, amounts(1500, 210, 4), "open ones as they were reserved");
+    recorder.end(&whole, CallEnd { charged: Some(amounts(18, 9, 1)), ..end(bytes("x")) }).await.unwrap();
+    let half = CallEnd { status: CallStatus::Cut, tokens: Tokens::default(), cost_micro_usd: None, ..end(bytes("ha")) };
+    recorder.end(&cut, CallEnd { charged: Some(amounts(500, 70, 1)), ..half }).await.unwrap();
+    recorder.end(&plain, end(bytes("x"))).await.unwrap();
+    let expected = amounts(18 + 500 + 500 + 18, 9 + 70 + 70 + 1500, 4);
+    let now = spent(&store).await;
+    assert_eq!((now.total, now.day, now.month), (expected, expected, expected));
+    drop((recorder, lost, store));
+    let store = reopen(&dir).await;
+    assert_eq!(done(&store, |tx| tx.calls_recover().boxed()).await, 1);
+    assert_eq!(spent(&store).await.total, expected, "a crash gives nothing back");
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod keys;
 mod requests;
+mod speed;
 mod tasks;
 mod writes;
 

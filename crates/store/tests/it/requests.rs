@@ -12,7 +12,7 @@ use domain::{
 };
 use futures::FutureExt;
 use std::time::Duration;
-use store::{BudgetShort, Durability, Store, StoreError};
+use store::{BudgetShort, CallScope, Durability, Store, StoreError};
 
 async fn ask(store: &Store, task: TaskId, run: RunId, ask: Ask) -> Request {
     done(store, move |tx| async move { tx.request_insert(new_request(task, run, ask)).await }.boxed()).await
@@ -258,5 +258,5 @@ async fn nothing_is_asked_for_a_run_that_only_has_to_end() {
     let room = BudgetShort { used: Amounts::default(), ..short(1) };
     assert!(done(&store, move |tx| tx.budget_ask(other, room).boxed()).await.is_none(), "there is room");
     assert!(short_of_budget(&store, other, 7).await.is_none(), "another iteration");
-    assert_eq!(store.task_spent(other).await.unwrap().total, Amounts::default());
+    assert_eq!(store.call_spent(other.into()).await.unwrap().total, Amounts::default());
 }

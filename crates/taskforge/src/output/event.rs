@@ -128,7 +128,10 @@ fn agent(e: &Event) -> Line {
         }
         "agent.tools_missing" => styled(Style::Bad, "the agent started without TaskForge's tools: it is tried again"),
         "files.collect" if ended(e) => styled(Style::Dim, format!("files collected: {}", outcome(e))),
-        "workspace.prepare" if ended(e) => styled(Style::Dim, format!("workspace prepared: {}", outcome(e))),
+        "workspace.prepare" if ended(e) => match body(e, "fault") {
+            Some(fault) => styled(Style::Bad, format!("workspace not prepared: {}", domain::text::visible_line(fault))),
+            None => styled(Style::Dim, format!("workspace prepared: {}", outcome(e))),
+        },
         _ => None,
     }
 }

@@ -3,7 +3,10 @@
 //! An archive holds the data directory and each task's volumes; images only where asked for. It is restored into an empty
 //! data directory and an Engine that has nothing of that installation yet: two servers must never share volumes.
 
-use super::{control::is_other_installation, lock};
+use super::{
+    control::{is_other_installation, ran_agents},
+    lock,
+};
 use anyhow::{Context, Result, bail};
 use image::Images;
 use sandbox::{Class, Docker, Sandboxes};
@@ -40,28 +43,42 @@ pub(crate) async fn backup(data_dir: &Path, docker_host: Option<&str>, file: &Pa
     }
     let _lock = lock::take(data_dir)?;
     let store = Store::open(data_dir).await?;
-    let docker = Docker::connect(docker_host, store.installation())?;
-    let sandboxes = Sandboxes::new(docker.clone(), data_dir);
     let stage = data_dir.join("backup");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
     }
     fs::create_dir(&stage)?;
-    if with_images {
-        let images = Images::new(docker, crate::config::images(data_dir))?;
-        let saved = images.save(&wanted_images(&store, &images).await?, &stage.join(IMAGES)).await?;
-        eprintln!("{saved} images are in it");
+    if ran_agents(data_dir) {
+        stage_docker(data_dir, docker_host, &store, &stage, with_images).await?;
     }
-    sandboxes.freeze(true).await?;
-    let volumes = export_volumes(&store, &sandboxes, &stage).await;
-    let thawed = sandboxes.freeze(false).await;
-    volumes?;
-    thawed?;
     store.close().await;
     let (from, to) = (data_dir.to_owned(), file.clone());
     let size = tokio::task::spawn_blocking(move || pack(&from, &to)).await??;
     fs::remove_dir_all(&stage).context("the stage of the backup cannot be removed")?;
     eprintln!("{}: {} MiB; it holds keys, keep it as safe as the data directory", file.display(), size >> 20);
+    Ok(())
+}
+
+/// Takes what the archive holds of Docker: volumes, and images where asked for.
+async fn stage_docker(
+    data_dir: &Path,
+    docker_host: Option<&str>,
+    store: &Store,
+    stage: &Path,
+    with_images: bool,
+) -> Result<()> {
+    let docker = Docker::connect(docker_host, store.installation())?;
+    let sandboxes = Sandboxes::new(docker.clone(), data_dir);
+    if with_images {
+        let images = Images::new(docker, crate::config::images(data_dir))?;
+        let saved = images.save(&wanted_images(store, &images).await?, &stage.join(IMAGES)).await?;
+        eprintln!("{saved} images are in it");
+    }
+    sandboxes.freeze(true).await?;
+    let volumes = export_volumes(store, &sandboxes, stage).await;
+    let thawed = sandboxes.freeze(false).await;
+    volumes?;
+    thawed?;
     Ok(())
 }
 
@@ -186,7 +203,7 @@ async fn unpack(data_dir: &Path, file: &Path) -> Result<()> {
 async fn fill(data_dir: &Path, docker_host: Option<&str>) -> Result<(usize, usize)> {
     let _lock = lock::take(data_dir)?;
     let store = Store::open(data_dir).await.context("the backup holds no usable database")?;
-    let filled = fill_empty_docker(data_dir, docker_host, &store).await;
+    let filled = if ran_agents(data_dir) { fill_empty_docker(data_dir, docker_host, &store).await } else { Ok((0, 0)) };
     // At rest before anything is removed again.
     store.close().await;
     filled

@@ -18,6 +18,24 @@ pub(crate) async fn clean(data_dir: &Path, docker_host: Option<&str>) -> Result<
     }
     let _lock = lock::take(data_dir)?;
     let store = Store::open(data_dir).await?;
+    let removed = if ran_agents(data_dir) { empty_docker(data_dir, docker_host, &store).await? } else { (0, 0) };
+    store.close().await;
+    let kept = remove_own(data_dir).with_context(|| format!("{} cannot be removed", data_dir.display()))?;
+    eprintln!("removed {} containers and volumes, {} images, and {}", removed.0, removed.1, data_dir.display());
+    for other in kept {
+        eprintln!("kept {}: it is an installation of its own", other.display());
+    }
+    Ok(())
+}
+
+/// Whether a whole server ever ran on a data directory. A gateway by itself leaves nothing in Docker, which it does not
+/// need, and which may not be there.
+pub(super) fn ran_agents(data_dir: &Path) -> bool {
+    data_dir.join("engine.db").exists()
+}
+
+/// Removes what the installation has in Docker; returns how many containers and volumes, and how many images.
+async fn empty_docker(data_dir: &Path, docker_host: Option<&str>, store: &Store) -> Result<(usize, usize)> {
     let docker = Docker::connect(docker_host, store.installation())?;
     let sandboxes = Sandboxes::new(docker.clone(), data_dir);
     let reaped = sandboxes.reap(&BTreeSet::new()).await.context("Docker must answer, so that nothing is left in it")?;
@@ -26,18 +44,7 @@ pub(crate) async fn clean(data_dir: &Path, docker_host: Option<&str>) -> Result<
     }
     let images = Images::new(docker, ImagesConfig::new(data_dir))?;
     let pruned = images.prune(&Keep { drop_bases: true, ..Keep::default() }).await?;
-    store.close().await;
-    let kept = remove_own(data_dir).with_context(|| format!("{} cannot be removed", data_dir.display()))?;
-    eprintln!(
-        "removed {} containers and volumes, {} images, and {}",
-        reaped.removed.len(),
-        pruned.images.len(),
-        data_dir.display()
-    );
-    for other in kept {
-        eprintln!("kept {}: it is an installation of its own", other.display());
-    }
-    Ok(())
+    Ok((reaped.removed.len(), pruned.images.len()))
 }
 
 /// Whether a folder below a data directory is another installation's data directory, as the demonstration's is.

@@ -97,7 +97,7 @@ impl Core {
 
     /// Metrics as Prometheus reads them.
     pub(crate) fn metrics(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.gateway.metrics_text();
         let version = env!("CARGO_PKG_VERSION");
         text.push_str(&format!(
             "# HELP taskforge_build_info The version that runs.\n# TYPE taskforge_build_info gauge\n\

@@ -42,6 +42,7 @@ impl Local {
         self.stop.cancel();
         self.serving.await.context("the API failed")??;
         self.store.seal().await.context("the log could not be sealed; it will be at the next start")?;
+        self.store.close().await;
         drop(self.lock);
         Ok(())
     }

@@ -162,7 +162,7 @@ async fn metrics_and_documents_are_there() {
     bed.start(&[]).await;
     bed.chat(&key, "fast").await;
     let metrics = bed.http.get(bed.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    for line in ["taskforge_build_info{version=", "taskforge_keys_in_force 1", "taskforge_log_entries"] {
+    for line in ["taskforge_build_info{version=", "taskforge_keys_in_force 1", "taskforge_log_entries", "provider=\"openai\""] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
     let token = bed.run(&["token", "show"]).await.stdout;
@@ -212,4 +212,25 @@ async fn prices_of_the_operator_go_into_the_record() {
     bed.write_file("prices.json", "{\"rows\": 1}");
     let wrong = bed.run(&["gateway", "reload"]).await;
     assert!(wrong.code == 1 && wrong.stderr.contains("prices.json"), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_backed_up_restored_and_cleaned_away_without_docker() {
+    let mut bed = Bed::new().await;
+    bed.env.push(("DOCKER_HOST".into(), "unix:///nonexistent.sock".into()));
+    let key = bed.key("anna", &[]).await;
+    bed.start(&[]).await;
+    bed.chat(&key, "fast").await;
+    assert_eq!(bed.run(&["down"]).await.code, 0);
+    bed.ended().await;
+    let backup = bed.run(&["backup", "b.tar"]).await;
+    assert_eq!(backup.code, 0, "{backup:?}");
+    let cleaned = bed.run(&["clean", "--yes"]).await;
+    assert!(cleaned.code == 0 && !bed.dir.path().exists(), "{cleaned:?}");
+    let restored = bed.run(&["restore", "b.tar"]).await;
+    assert_eq!(restored.code, 0, "{restored:?}");
+    assert_eq!(bed.run(&["llm", "calls", "--count"]).await.stdout, "1\n");
+    assert_eq!(bed.json(&["audit", "verify"]).await["valid"], true);
+    bed.start(&[]).await;
+    assert_eq!(bed.chat(&key, "fast").await.0, StatusCode::OK);
 }

@@ -11,7 +11,7 @@ mod resolve;
 pub use agent::{Abandon, RunAgent, StopAgent};
 pub use build::Build;
 pub use finish::Finish;
-pub use plan::{CancelTask, Expire, PlanNext, Planned, SideFailed};
+pub use plan::{CancelTask, Expire, PREPARE_FAILED, PlanNext, Planned, SideFailed};
 pub use prepare::{Prepare, base_row};
 pub use resolve::Resolve;
 

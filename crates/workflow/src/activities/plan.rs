@@ -75,6 +75,9 @@ impl Activity for Expire {
     }
 }
 
+/// The code of a run whose workspace or base image could not be made.
+pub const PREPARE_FAILED: &str = "prepare_failed";
+
 /// Records that work beside the agent failed for good.
 pub struct SideFailed(pub Shared);
 
@@ -87,7 +90,7 @@ impl Activity for SideFailed {
         let (side, why) = act.input;
         let store = &self.0.store;
         let done = match side {
-            Side::Prepare => return Err(Fault::fatal("prepare", why)),
+            Side::Prepare => return Err(Fault::fatal(PREPARE_FAILED, why)),
             Side::Resolve { request } => {
                 store
                     .write(Durability::Power, move |tx| async move { tx.request_rejected(request, &why).await }.boxed())

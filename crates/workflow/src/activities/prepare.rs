@@ -24,13 +24,13 @@ impl Activity for Prepare {
     async fn run(&self, _: ActCx, act: Self::In) -> Result<(), Fault> {
         let s = &self.0;
         let task = s.store.task_get(act.run.task).await.map_err(store_fault)?;
-        let image = match &task.image {
-            Some(image) => image.clone(),
-            None => base_image(s, act.run).await?,
-        };
         let files = s.store.input_file_list(task.id).await.map_err(store_fault)?;
-        let data = json!({"files": files.len(), "image": image});
-        recorded(s, EventKind::WorkspacePrepare, act.run, data, async {
+        let data = json!({"files": files.len(), "image": task.image});
+        let image = recorded(s, EventKind::WorkspacePrepare, act.run, data, async {
+            let image = match &task.image {
+                Some(image) => image.clone(),
+                None => base_image(s, act.run).await?,
+            };
             s.sandboxes.ensure_volumes(&task.id, &image, &task.limits).await.map_err(sandbox_fault)?;
             let mut bytes = Vec::with_capacity(files.len());
             for file in &files {
@@ -39,7 +39,8 @@ impl Activity for Prepare {
             if !bytes.is_empty() {
                 s.sandboxes.put_files(&task.id, &image, bytes).await.map_err(sandbox_fault)?;
             }
-            Ok(((), json!({})))
+            let data = json!({"image": image});
+            Ok((image, data))
         })
         .await?;
         let id = task.id;

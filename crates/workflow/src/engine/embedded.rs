@@ -45,6 +45,16 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// What the runtime gets to end after the calls have let go.
 const LAST_ACKS: Duration = Duration::from_millis(500);
 
+/// Where a run was found.
+enum Found {
+    /// It has begun, and may have ended.
+    Begun(duroxide::InstanceInfo),
+    /// Its start was accepted and waits.
+    Queued,
+    /// Nowhere.
+    Unknown,
+}
+
 struct Inner {
     runtime: Arc<Runtime>,
     gate: Arc<Gate>,
@@ -146,10 +156,13 @@ impl Engine {
 
     /// Where a run is, and what it shows. `None`: unknown.
     pub async fn state(&self, id: &str) -> Result<Option<RunState>, EngineError> {
-        let Some(info) = self.info(id).await? else {
-            let pending = file::start_pending(self.inner.gate.inner().get_pool(), id).await?;
-            let queued = RunState { phase: Phase::Queued, workflow: String::new(), status: None, execution: 0 };
-            return Ok(pending.then_some(queued));
+        let info = match self.find(id).await? {
+            Found::Begun(info) => info,
+            Found::Unknown => return Ok(None),
+            Found::Queued => {
+                let queued = RunState { phase: Phase::Queued, workflow: String::new(), status: None, execution: 0 };
+                return Ok(Some(queued));
+            }
         };
         let status = self.inner.gate.get_custom_status(id, 0).await?.and_then(|(text, _)| text);
         Ok(Some(RunState {
@@ -168,9 +181,10 @@ impl Engine {
 
     /// How a run ended, if it has.
     pub async fn result<W: Workflow>(&self, id: &str) -> Result<Outcome<W::Out>, EngineError> {
-        let Some(info) = self.info(id).await? else {
-            let pending = file::start_pending(self.inner.gate.inner().get_pool(), id).await?;
-            return Ok(if pending { Outcome::Open } else { Outcome::Unknown });
+        let info = match self.find(id).await? {
+            Found::Begun(info) => info,
+            Found::Queued => return Ok(Outcome::Open),
+            Found::Unknown => return Ok(Outcome::Unknown),
         };
         let output = info.output.unwrap_or_default();
         Ok(match phase(&info.status) {
@@ -269,6 +283,17 @@ impl Engine {
         let last = u64::try_from(LAST_ACKS.as_millis()).unwrap_or(u64::MAX);
         Arc::clone(&self.inner.runtime).shutdown(Some(last)).await;
         self.inner.gate.inner().get_pool().close().await;
+    }
+
+    async fn find(&self, id: &str) -> Result<Found, EngineError> {
+        if let Some(info) = self.info(id).await? {
+            return Ok(Found::Begun(info));
+        }
+        if file::start_pending(self.inner.gate.inner().get_pool(), id).await? {
+            return Ok(Found::Queued);
+        }
+        // It may have left the queue and begun between the two looks.
+        Ok(self.info(id).await?.map_or(Found::Unknown, Found::Begun))
     }
 
     async fn info(&self, id: &str) -> Result<Option<duroxide::InstanceInfo>, EngineError> {
