@@ -69,6 +69,7 @@ async fn a_task_without_room_asks_a_person_and_nothing_more_of_it_leaves() {
     let mut connection = connect(&socket).await;
     let mut answers = Vec::new();
     for _ in 0..4 {
+        connection.ready().await.unwrap();
         let response = connection.send_request(request("POST", "/v1/chat/completions", chat_body(&[]).to_string()));
         let response = response.await.unwrap();
         let (status, retry) = (response.status().as_u16(), response.headers().get("x-should-retry").cloned());
