@@ -23,7 +23,9 @@ use hyper::{HeaderMap, StatusCode};
 use llm::{Splice, embeddings::EmbeddingsRequest};
 use serde_json::Value;
 use std::{ops::Range, sync::Arc, time::Instant};
-use store::{Begun as Recorded, CallContext, CallRef, Caller, NewAttempt, NewCall, RefusedCaller, SeenResult, StoreError};
+use store::{
+    Begun as Recorded, CallContext, CallRef, Caller, NewAttempt, NewCall, RefusedCaller, SeenResult, StoreError,
+};
 
 /// The most tool calls whose reasoning is looked up for one request.
 const MAX_CARRIES: usize = 64;
@@ -183,7 +185,7 @@ pub(super) async fn begin(
         let Asking { who, asked, client, carries, .. } = asking;
         let Chosen { reservation, target, prepared, permit, further } = chosen;
         let retries = who.shared().config.retry.start(started);
-        let attempt = Attempt::new(target, prepared.format, permit);
+        let attempt = Attempt::new(target, &prepared, permit);
         let limit = reservation.as_ref().and_then(Reservation::limit_to_set);
         let mut open = Open { attempt, who, asked, started, first_byte: None, held, record: Some(call), reservation };
         if let Some(reservation) = &mut open.reservation {
