@@ -4,7 +4,7 @@
 //! drop what they do not know. So an answer with signed reasoning yields, for each of its tool calls, what stood before
 //! them; a later request that holds the call without its reasoning gets it back from there.
 
-use crate::ir::{Content, Event, Part, Reasoning, Request, Role, Seal};
+use crate::ir::{Content, Event, Reasoning, Request, Role, Seal};
 use serde::{Deserialize, Serialize};
 
 /// The most reasoning of one answer that is carried; more is not, and the provider is then asked without it.
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::{
         Format,
-        ir::{Message, ToolCallPart},
+        ir::{Message, Part, ToolCallPart},
     };
 
     fn seal(data: &str) -> Option<Seal> {

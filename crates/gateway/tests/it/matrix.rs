@@ -126,7 +126,7 @@ async fn embeddings_and_counts_reach_the_providers_that_have_them() {
         let before = w.seen().len();
         let response = w.send(&w.key, "/v1/messages/count_tokens", &body(provider)).await;
         let estimated = response.headers().contains_key("x-taskforge-estimated");
-        let answer = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert!(answer["input_tokens"].as_u64().is_some_and(|n| n > 0), "{provider}: {answer}");
         assert_eq!((w.seen().len() - before, estimated), (asked, asked == 0), "{provider}");
