@@ -5,7 +5,10 @@
 //! 2. an alias: an ordered list of models, of which the first that works answers;
 //! 3. a bare name that exactly one provider lists;
 //! 4. a beginning that says whose it is (`gemini`, `claude`, `gpt-`, `o1`, `o3`, `o4`; else Ollama), where a provider of
-//!    that kind is configured and no list of it says otherwise.
+//!    that kind is configured.
+//!
+//! A list that lacks a name proves nothing, but for Ollama's: others lack aliases and snapshots. Such a name goes out in
+//! a call; for choosing a model ahead of its use it is unknown.
 //!
 //! Lists are kept, and refreshed in the background once [`Registry::keep_fresh`] runs. The configuration can be replaced
 //! at any time ([`Registry::replace`]): calls under way keep what they began with.

@@ -131,8 +131,11 @@ fn kind_of_word(word: &str) -> Option<ErrorKind> {
 /// way round.
 pub(crate) fn is_openai_model(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
+    // A model that was tuned there: `ft:o4-mini-…:organisation::id`.
+    let name = name.strip_prefix("ft:").unwrap_or(name);
     let own_o = name.strip_prefix('o').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()));
-    (name.starts_with("gpt-") && !name.starts_with("gpt-oss")) || own_o || name.starts_with("chatgpt-")
+    let own_name = ["chatgpt-", "codex-", "computer-use-"].iter().any(|p| name.starts_with(p));
+    (name.starts_with("gpt-") && !name.starts_with("gpt-oss")) || own_o || own_name
 }
 
 /// A source from an address that may be a `data:` URL.
@@ -188,8 +191,25 @@ pub(crate) fn audio_format(media_type: &str) -> &str {
 /// Whether a model of OpenAI's reasons and gives its reasoning encrypted.
 pub(crate) fn is_reasoning_model(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
+    let name = name.strip_prefix("ft:").unwrap_or(name);
     let generation = name.strip_prefix("gpt-").and_then(|r| r.split(['.', '-']).next()).and_then(|g| g.parse().ok());
     is_openai_model(name)
         && !name.contains("chat")
         && (name.starts_with('o') || generation.is_some_and(|g: u32| g >= 5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tuned_model_is_what_it_was_made_of() {
+        for own in ["gpt-4o", "ft:gpt-4o-mini:acme::id", "o3", "ft:o4-mini-2025-04-16:acme::id", "codex-mini-latest"] {
+            assert!(is_openai_model(own), "{own}");
+        }
+        for other in ["gpt-oss-20b", "qwen3", "ft:qwen3", "olmo", "text"] {
+            assert!(!is_openai_model(other), "{other}");
+        }
+        assert!(is_reasoning_model("ft:o4-mini-2025-04-16:acme::id") && !is_reasoning_model("ft:gpt-4o:acme::id"));
+    }
 }

@@ -210,7 +210,10 @@ impl Begun {
                 if let resilience::Failure::Answered { hint: RetryHint { after: Some(after), .. }, .. } = kind {
                     error.retry_after = Some(after.as_secs().max(1));
                 }
-                error.message.push_str(&near);
+                if !near.is_empty() {
+                    error.message.truncate(error.message.trim_end_matches('.').len());
+                    error.message.push_str(&near);
+                }
                 let bytes = Bytes::from(llm::render_error(format, &error));
                 let mut reply = reply::error_reply(format, &error);
                 reply.headers_mut().extend(headers::to_client(&answered.headers, &needles, true));

@@ -1,10 +1,15 @@
 //! Every API that clients speak, to every provider: streamed and not, text and tools.
 
-use crate::outside::Outside;
+use crate::{
+    outside::{self, Outside},
+    world::{World, command_agent, connect, nobody, request as on_socket, running_task},
+};
 use bytes::Bytes;
 use gateway::ProviderKind;
+use http_body_util::BodyExt;
 use hyper::StatusCode;
 use llm::{Answer, Format, StreamReader};
+use provider_emulator::Emulator;
 use serde_json::{Value, json};
 use store::CallStatus;
 
@@ -121,7 +126,7 @@ async fn embeddings_and_counts_reach_the_providers_that_have_them() {
         let before = w.seen().len();
         let response = w.send(&w.key, "/v1/messages/count_tokens", &body(provider)).await;
         let estimated = response.headers().contains_key("x-taskforge-estimated");
-        let answer = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert!(answer["input_tokens"].as_u64().is_some_and(|n| n > 0), "{provider}: {answer}");
         assert_eq!((w.seen().len() - before, estimated), (asked, asked == 0), "{provider}");
@@ -150,5 +155,66 @@ async fn reasoning_survives_a_client_that_drops_it() {
         }
         let (status, answer) = w.ask("/v1/chat/completions", &next).await;
         assert_eq!(status, StatusCode::OK, "{provider}: {}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_speaks_every_format_and_stays_within_its_policy() {
+    let w = World::new(nobody).await;
+    let emulator = Emulator::start().await.unwrap();
+    w.gateway.registry().replace(outside::providers(&emulator), Vec::new()).unwrap();
+    for kind in ProviderKind::ALL {
+        let (task, run) = running_task(&w.store, command_agent(), &format!("{kind}/tools2")).await;
+        let socket = w.gateway.open(task).await.unwrap().path;
+        let ask = |(path, body): (String, Value)| {
+            let socket = socket.clone();
+            async move {
+                let mut connection = connect(&socket).await;
+                let answer = connection.send_request(on_socket("POST", &path, body.to_string())).await.unwrap();
+                (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())
+            }
+        };
+        for format in INGRESSES {
+            for stream in [false, true] {
+                let what = format!("{format} → {kind}, stream: {stream}");
+                let (status, answer) = ask(request(format, &format!("{kind}/tools2"), stream)).await;
+                assert_eq!(status, StatusCode::OK, "{what}: {answer:?}");
+                let read = read(format, stream, &answer);
+                assert!(read.is_complete() && read.tool_calls.len() == 2, "{what}: {answer:?}");
+                let call = w.store.call_list(&task.into()).await.unwrap().pop().unwrap();
+                assert_eq!((call.status, call.run, call.iteration), (CallStatus::Done, Some(run), Some(1)), "{what}");
+                assert!(call.turn.is_some(), "{what}");
+            }
+            let (status, answer) = ask(request(format, &format!("{kind}/text"), false)).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{format} → {kind}: {answer:?}");
+        }
+    }
+    let seen = emulator.seen("limit=4096");
+    let left = seen["entries"].as_array().unwrap().iter().filter(|r| r["method"] == "POST");
+    assert_eq!(left.count(), ProviderKind::ALL.len() * INGRESSES.len() * 2, "what was refused did not leave");
+}
+
+#[tokio::test]
+async fn what_is_left_out_there_and_back_is_in_the_record() {
+    let w = Outside::new().await;
+    for stream in [false, true] {
+        let body = json!({"model":"anthropic/stop","stream":stream,"seed":7,"x_unknown":1,"stop":["END"],
+            "messages":[{"role":"user","content":"hi"}]});
+        let (status, answer) = w.ask("/v1/chat/completions", &body).await;
+        assert_eq!(status, StatusCode::OK, "{answer:?}");
+        let call = w.newest_call(CallStatus::Done).await;
+        let normalised = w.store.body_text(&call.normalised.unwrap()).await.unwrap();
+        let normalised: Value = serde_json::from_str(&normalised).unwrap();
+        let fields: Vec<_> =
+            normalised["losses"].as_array().unwrap().iter().map(|l| l["field"].as_str().unwrap()).collect();
+        for field in ["seed", "x_unknown", "stop_sequence"] {
+            assert!(fields.contains(&field), "stream: {stream}: {normalised}");
+        }
+        let same = json!({"model":"openai/text","stream":stream,"seed":7,"messages":[{"role":"user","content":"hi"}]});
+        assert_eq!(w.ask("/v1/chat/completions", &same).await.0, StatusCode::OK);
+        if let Some(normalised) = w.newest_call(CallStatus::Done).await.normalised {
+            let text = w.store.body_text(&normalised).await.unwrap();
+            assert!(!text.contains("losses"), "nothing is left out: {text}");
+        }
     }
 }

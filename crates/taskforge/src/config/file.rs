@@ -173,6 +173,15 @@ impl Reader<'_> {
         if raw.max_concurrency == Some(0) {
             return Err(self.error(Some(at), format!("provider {name:?}: max_concurrency must be at least 1")));
         }
+        for (field, ms) in [
+            ("connect_timeout_ms", raw.connect_timeout_ms),
+            ("first_byte_timeout_ms", raw.first_byte_timeout_ms),
+            ("idle_timeout_ms", raw.idle_timeout_ms),
+        ] {
+            if ms == Some(0) {
+                return Err(self.error(Some(at), format!("provider {name:?}: {field} must be at least 1")));
+            }
+        }
         Ok(ProviderSpec {
             name,
             kind,
@@ -262,6 +271,7 @@ mod tests {
             (format!("{openai}api_key_env = \"NONE\"\n"), "g.toml:3: the environment variable NONE is not set"),
             ("[providers.a]\nkind = \"openai-compatible\"\n".to_owned(), "g.toml:1: provider \"a\" needs base_url"),
             ("\n[models.x]\ntargets = [\n  \"a/b\",\n  \"c\",\n]\n".to_owned(), "g.toml:5: alias \"x\""),
+            (format!("{openai}idle_timeout_ms = 0\n"), "g.toml:1: provider \"openai\": idle_timeout_ms must be"),
             ("[models.x]\ntargets = []\n".to_owned(), "g.toml:1: alias \"x\" has no targets"),
             ("durability = \"maybe\"\n".to_owned(), "g.toml:1: durability must be"),
             ("[prices]\nfile = \"none.json\"\n".to_owned(), "g.toml:2: there is no file none.json"),
