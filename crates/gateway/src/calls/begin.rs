@@ -23,7 +23,9 @@ use hyper::{HeaderMap, StatusCode};
 use llm::{Splice, embeddings::EmbeddingsRequest};
 use serde_json::Value;
 use std::{ops::Range, sync::Arc, time::Instant};
-use store::{Begun as Recorded, CallContext, CallRef, Caller, NewAttempt, NewCall, RefusedCaller, SeenResult, StoreError};
+use store::{
+    Begun as Recorded, CallContext, CallRef, Caller, NewAttempt, NewCall, RefusedCaller, SeenResult, StoreError,
+};
 
 /// The most tool calls whose reasoning is looked up for one request.
 const MAX_CARRIES: usize = 64;
@@ -360,11 +362,7 @@ pub(super) async fn refuse(who: &Who, asked: &Asked, refusal: Refusal) -> Refusa
             }
         },
     };
-    let mut new = asked.new_call();
-    if by == RefusedCaller::Unknown {
-        new.request = Bytes::new();
-        new.results = Vec::new();
-    }
+    let new = asked.new_call();
     let (recorder, why) = (who.shared().recorder.clone(), refusal.not_sent());
     let refused = undisturbed(&who.shared().tracker, async move { recorder.refuse(by, new, why).await }).await;
     match refused {

@@ -56,6 +56,11 @@ impl Who {
         }
     }
 
+    /// Whether nobody knows who it is.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Caller(c) if matches!(c.identity, Identity::Unknown))
+    }
+
     /// Under whose name reasoning is kept.
     pub(crate) fn carry_scope(&self) -> Option<Caller> {
         match self {
