@@ -15,7 +15,7 @@ use bollard::{
     query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder},
 };
 use domain::{
-    candidate::Artefact,
+    candidate::{Artefact, Candidate},
     ids::{RequestId, TaskId},
 };
 use sandbox::docker::{CALL_TIMEOUT, Kind, SLOW_CALL_TIMEOUT};
@@ -96,7 +96,7 @@ impl Images {
             return Err(BuildError::Mismatch { what });
         }
         let key = key(&input.base_image, &input.artefacts, &recipe.dockerfile)?;
-        if let Some(found) = self.find_by_key(&key, &recipe.dockerfile).await? {
+        if let Some(found) = self.find_by_key(&input.base_image, &key, &recipe.dockerfile).await? {
             return Ok(found);
         }
         let _slot = self.shared.slots.acquire().await.map_err(|e| ImageError::protocol(e.to_string()))?;
@@ -168,15 +168,32 @@ impl Images {
         Ok(())
     }
 
-    async fn find_by_key(&self, key: &str, dockerfile: &str) -> Result<Option<BuiltImage>, BuildError> {
+    /// The image of an approved candidate, if the Engine has it: found by the key of its set, its base checked.
+    pub async fn built(&self, candidate: &Candidate) -> Result<Option<String>, ImageError> {
+        let key = key(&candidate.base_image, &candidate.artefacts, &candidate.dockerfile)?;
+        let Some(id) = self.id_by_key(&key).await? else { return Ok(None) };
+        let Some(image) = self.inspect(&id).await? else { return Ok(None) };
+        let other_base = self.stands_on(&candidate.base_image, &image).await? == Some(false);
+        Ok((!other_base).then_some(id))
+    }
+
+    async fn id_by_key(&self, key: &str) -> Result<Option<String>, ImageError> {
         let docker = &self.shared.docker;
         let mut filter = docker.filter(None);
         filter.entry("label".into()).or_default().push(format!("{LABEL_KEY}={key}"));
         let options = ListImagesOptionsBuilder::new().filters(&filter).build();
-        let client = docker.client().await.map_err(ImageError::from)?;
-        let found = docker.call("list images", CALL_TIMEOUT, client.list_images(Some(options))).await;
-        let Some(first) = found.map_err(ImageError::from)?.into_iter().next() else { return Ok(None) };
-        let Some(image) = self.inspect(&first.id).await? else { return Ok(None) };
+        let client = docker.client().await?;
+        let found = docker.call("list images", CALL_TIMEOUT, client.list_images(Some(options))).await?;
+        Ok(found.into_iter().next().map(|image| image.id))
+    }
+
+    async fn find_by_key(&self, base: &str, key: &str, dockerfile: &str) -> Result<Option<BuiltImage>, BuildError> {
+        let Some(id) = self.id_by_key(key).await? else { return Ok(None) };
+        let Some(image) = self.inspect(&id).await? else { return Ok(None) };
+        // Again: a crash may have come between the build and this check.
+        if self.stands_on(base, &image).await? == Some(false) {
+            self.check_base(base, &image).await?;
+        }
         let tag = self.task_tag(key);
         Ok(Some(self.describe(&image, tag, key.to_owned(), dockerfile.to_owned(), true)))
     }
@@ -192,11 +209,17 @@ impl Images {
         }
     }
 
+    /// Whether an image begins with the base's layers; none: the base is not there to compare.
+    async fn stands_on(&self, base: &str, built: &ImageInspect) -> Result<Option<bool>, ImageError> {
+        let layers = |i: &ImageInspect| i.root_fs.as_ref().and_then(|r| r.layers.clone()).unwrap_or_default();
+        let Some(base) = self.inspect(base).await? else { return Ok(None) };
+        let base_layers = layers(&base);
+        Ok(Some(!base_layers.is_empty() && layers(built).starts_with(&base_layers)))
+    }
+
     /// An image that does not begin with the base's layers is removed and refused.
     async fn check_base(&self, base: &str, built: &ImageInspect) -> Result<(), BuildError> {
-        let layers = |i: &ImageInspect| i.root_fs.as_ref().and_then(|r| r.layers.clone()).unwrap_or_default();
-        let base_layers = self.inspect(base).await?.map(|b| layers(&b)).unwrap_or_default();
-        if !base_layers.is_empty() && layers(built).starts_with(&base_layers) {
+        if self.stands_on(base, built).await? == Some(true) {
             return Ok(());
         }
         if let Some(id) = &built.id {

@@ -40,7 +40,7 @@ pub mod spec;
 pub use base::{BaseImage, Bases};
 pub use build::{BuildInput, BuiltImage};
 pub use error::{BuildError, ImageError, ResolveError};
-pub use prune::{ImageRecord, Keep, Pruned};
+pub use prune::{ImageRecord, Keep, Pruned, Unneeded};
 pub use registry_proxy::{Lookup, LookupFn};
 pub use resolve::{ResolveInput, Resolved};
 

@@ -171,6 +171,20 @@ impl PackageStore {
         Ok(path)
     }
 
+    /// How many files `keep` does not name.
+    pub async fn unneeded(&self, keep: &BTreeSet<String>) -> Result<u64, ImageError> {
+        let (folder, keep) = (self.root.join("sha256"), keep.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let files = files_below(&folder)?;
+            let gone = files.iter().filter(|f| !keep.contains(f.file_name().to_string_lossy().as_ref()));
+            Ok::<_, std::io::Error>(gone.count() as u64)
+        });
+        match done.await {
+            Ok(result) => result.map_err(|e| io(&self.root, e)),
+            Err(join) => Err(ImageError::protocol(format!("counting package files was interrupted: {join}"))),
+        }
+    }
+
     /// Removes files that `keep` does not name; returns how many, and their bytes.
     pub async fn prune(&self, keep: &BTreeSet<String>) -> Result<(u64, u64), ImageError> {
         let (root, keep) = (self.root.clone(), keep.clone());

@@ -46,6 +46,15 @@ pub struct Keep {
     pub drop_bases: bool,
 }
 
+/// What a prune would remove, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unneeded {
+    /// Images.
+    pub images: u64,
+    /// Package files.
+    pub package_files: u64,
+}
+
 /// What went.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
@@ -82,15 +91,27 @@ impl Images {
         Ok(found.into_iter().map(record).collect())
     }
 
+    async fn unneeded_images(&self, keep: &Keep) -> Result<Vec<ImageRecord>, ImageError> {
+        let mut images = self.list().await?;
+        images.retain(|image| {
+            let is_task = image.kind == Kind::TaskImage.as_str();
+            !keep.images.contains(&image.id) && (is_task || keep.drop_bases)
+        });
+        Ok(images)
+    }
+
+    /// What [`Self::prune`] would remove now.
+    pub async fn unneeded(&self, keep: &Keep) -> Result<Unneeded, ImageError> {
+        let images = self.unneeded_images(keep).await?.len() as u64;
+        let package_files = self.shared.packages.unneeded(&keep.packages).await?;
+        Ok(Unneeded { images, package_files })
+    }
+
     /// Removes images and package files of this installation that `keep` does not name. An image that a container still
     /// uses stays.
     pub async fn prune(&self, keep: &Keep) -> Result<Pruned, ImageError> {
         let mut pruned = Pruned::default();
-        for image in self.list().await? {
-            let is_task = image.kind == Kind::TaskImage.as_str();
-            if keep.images.contains(&image.id) || !(is_task || keep.drop_bases) {
-                continue;
-            }
+        for image in self.unneeded_images(keep).await? {
             match self.remove_image(&image.id).await {
                 Ok(()) => pruned.images.push(image.id),
                 Err(ImageError::Docker(sandbox::Error::Refused { status: 409, .. })) => {}

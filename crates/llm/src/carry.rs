@@ -82,28 +82,21 @@ impl Carrier {
     }
 }
 
-/// Puts back what an answer had, where its tool calls stand in `request` without signed reasoning.
+/// Puts back what an answer had before and at its tool calls. What is kept wins over what the client sends back: a client
+/// may not only drop a field that it does not know, but keep a part of it.
 pub(crate) fn restore(request: &mut Request, carry: &dyn Fn(&str) -> Option<Vec<u8>>) {
     for message in request.messages.iter_mut().filter(|m| m.role == Role::Assistant) {
-        let is_sealed = |p: &Part| matches!(&p.content, Content::Reasoning(r) if r.seal.is_some());
-        let mut needs_reasoning = !message.parts.iter().any(is_sealed);
         let mut reasoning = Vec::new();
         for part in &mut message.parts {
             let Content::ToolCall(call) = &mut part.content else { continue };
-            if !needs_reasoning && call.seal.is_some() {
-                continue;
-            }
             let Some(kept) = carry(&call.id).and_then(|bytes| serde_json::from_slice::<Carry>(&bytes).ok()) else {
                 continue;
             };
-            call.seal = call.seal.take().or(kept.call);
-            if needs_reasoning && !kept.reasoning.is_empty() {
-                reasoning = kept.reasoning;
-                needs_reasoning = false;
-            }
+            call.seal = kept.call.or(call.seal.take());
+            // Calls of several answers in one message keep the order of their answers.
+            reasoning.extend(kept.reasoning);
         }
         if !reasoning.is_empty() {
-            // What the client kept is the readable text alone, and the kept blocks have it.
             message.parts.retain(|p| !matches!(p.content, Content::Reasoning(_)));
             message.parts.splice(0..0, reasoning.into_iter().map(|r| Content::Reasoning(r).into()));
         }
@@ -165,5 +158,10 @@ mod tests {
         assert_eq!(request, expected);
         restore(&mut request, &carry);
         assert_eq!(request, expected, "what is there is left as it is");
+        let half = Reasoning { texts: vec!["b".into()], seal: seal("half"), ..Reasoning::default() };
+        let mut request =
+            asked(vec![Content::Reasoning(half).into(), Part::text("x"), call("c1", None), call("c2", seal("half"))]);
+        restore(&mut request, &carry);
+        assert_eq!(request, expected, "what a client keeps in part is replaced");
     }
 }

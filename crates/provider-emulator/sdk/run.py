@@ -73,7 +73,7 @@ def record(gateway, emulator):
     still = [c["id"] for c in calls if c["state"] == "begun"]
     same(still, [], "calls that did not end")
     cut = {c["asked_model"] for c in calls if c["state"] == "cut"}
-    for wanted in ["openai/slow-n2000-i10", "anthropic/cut"]:
+    for wanted in ["openai/gpt-slow-n2000-i10", "anthropic/cut"]:
         assert wanted in cut, f"{wanted} is not recorded as cut: {cut}"
 
 

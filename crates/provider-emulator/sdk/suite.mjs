@@ -23,7 +23,9 @@ const HELLO = [{ role: "user", content: "hello" }];
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const steps = stepCountIs ?? isStepCount;
 
-const model = (provider, name) => (gateway ? `${provider}/${name}` : name);
+// OpenAI's models are known by their names; the emulator knows them with and without this beginning.
+const named = (provider, name) => (provider === "openai" ? `gpt-${name}` : name);
+const model = (provider, name) => (gateway ? `${provider}/${named(provider, name)}` : named(provider, name));
 const v1 = (provider) => (gateway ? `${gateway}/v1` : `${emulator}/${provider}/v1`);
 const openai = (provider) => new OpenAI({ baseURL: v1(provider), apiKey: key, maxRetries: 0, timeout: 20000 });
 const anthropic = (provider) =>

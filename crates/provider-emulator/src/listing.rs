@@ -23,7 +23,11 @@ pub(crate) fn models(provider: Provider, one: Option<&str>) -> Result<Value, Fau
         let known = Plan::of(name).is_some() || name == EMBEDDER;
         return if known { Ok(model(provider, name)) } else { Err(Fault::no_model(provider, name)) };
     }
-    let all: Vec<Value> = names().map(|name| model(provider, name)).collect();
+    let mut all: Vec<Value> = names().map(|name| model(provider, name)).collect();
+    if provider == Provider::OpenAi {
+        // A client may know OpenAI's models by their names.
+        all.extend(LISTED.iter().map(|name| model(provider, &format!("gpt-{name}"))));
+    }
     Ok(match provider {
         Provider::OpenAi | Provider::Compatible => json!({"object": "list", "data": all}),
         Provider::Anthropic => {

@@ -38,7 +38,7 @@ pub mod workspace;
 
 pub use docker::Docker;
 pub use error::Error;
-pub use lifecycle::{Ensured, Exit, Limit, Sandboxes};
+pub use lifecycle::{Ensured, Exit, Limit, Presence, Sandboxes};
 pub use posture::Posture;
 pub use reap::{Class, Object};
 pub use spec::SandboxSpec;

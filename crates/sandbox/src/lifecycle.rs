@@ -18,7 +18,10 @@ use bollard::{
         StartContainerOptions, StopContainerOptionsBuilder,
     },
 };
-use domain::{ids::TaskId, task::Limits};
+use domain::{
+    ids::{RunId, TaskId},
+    task::Limits,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -48,6 +51,19 @@ pub enum Ensured {
     /// It runs since an earlier call, perhaps of another process.
     Adopted,
     /// This very iteration has already ended; [`Sandboxes::wait`] says how.
+    Ended,
+}
+
+/// What the Engine has of an iteration's container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// There is none, or the task's container is another iteration's.
+    Absent,
+    /// It was made and never started.
+    Created,
+    /// It runs, or is frozen.
+    Running,
+    /// It has ended.
     Ended,
 }
 
@@ -196,6 +212,21 @@ impl Sandboxes {
         let status = state.status.unwrap_or(Status::EMPTY);
         let id = raw.id.clone().ok_or_else(|| protocol("no id".into()))?;
         Ok(Some(Found { id, labels, status, exit, limits, raw }))
+    }
+
+    /// What there is of an iteration's container, by its fixed name and the labels of run and iteration.
+    pub async fn presence(&self, task: &TaskId, run: &RunId, iteration: u32) -> Result<Presence, Error> {
+        let Some(found) = self.find(task).await? else { return Ok(Presence::Absent) };
+        if !crate::spec::is_of(&found.labels, run, iteration) {
+            return Ok(Presence::Absent);
+        }
+        Ok(match found.status {
+            Status::CREATED => Presence::Created,
+            Status::EXITED | Status::DEAD | Status::REMOVING => Presence::Ended,
+            Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::EMPTY | Status::STOPPING => {
+                Presence::Running
+            }
+        })
     }
 
     /// Whether the task's container runs now.

@@ -79,6 +79,13 @@ impl Sandboxes {
         Ok(objects)
     }
 
+    /// What [`Self::reap`] would remove now.
+    pub async fn orphans(&self, live: &BTreeSet<TaskId>) -> Result<Vec<Object>, Error> {
+        let mut objects = self.leftovers().await?;
+        objects.retain(|o| self.is_orphan(o, live));
+        Ok(objects)
+    }
+
     /// Removes what no task in `live` owns: containers, volumes and run folders of other tasks, and helper, resolver
     /// and builder containers that this process does not use. Call it when no other server works on the data
     /// directory, which its lock guarantees. Images are left to `image`.
@@ -86,10 +93,7 @@ impl Sandboxes {
         crash_point!("sandbox.reap.before");
         let mut reaped = Reaped::default();
         // Sorted: containers go before the volumes that they hold.
-        for object in self.leftovers().await? {
-            if !self.is_orphan(&object, live) {
-                continue;
-            }
+        for object in self.orphans(live).await? {
             let result = match (object.class, &object.task) {
                 (Class::Container, _) => self.discard(&object.name).await,
                 (Class::Volume, _) => self.remove_volume(&object.name).await,

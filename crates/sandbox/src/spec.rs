@@ -66,6 +66,11 @@ pub struct SandboxSpec {
     pub runtime: Option<String>,
 }
 
+/// Whether a container with these labels is of this iteration.
+pub(crate) fn is_of(labels: &HashMap<String, String>, run: &RunId, iteration: u32) -> bool {
+    labels.get(LABEL_RUN) == Some(&run.to_string()) && labels.get(LABEL_ITERATION) == Some(&iteration.to_string())
+}
+
 impl SandboxSpec {
     /// Labels that identify this iteration.
     pub(crate) fn labels(&self, docker: &Docker, disk: &str) -> HashMap<String, String> {
@@ -79,8 +84,7 @@ impl SandboxSpec {
 
     /// Whether a container with these labels is this iteration's.
     pub(crate) fn is_same(&self, labels: &HashMap<String, String>) -> bool {
-        labels.get(LABEL_RUN) == Some(&self.run.to_string())
-            && labels.get(LABEL_ITERATION) == Some(&self.iteration.to_string())
+        is_of(labels, &self.run, self.iteration)
     }
 
     /// The container as the Engine is asked for it.

@@ -40,6 +40,9 @@ impl DiskLimit {
     }
 }
 
+/// Volumes of a task: its workspace and its agent's state.
+pub const VOLUMES: usize = 2;
+
 impl Sandboxes {
     /// Makes the task's volumes unless they are there; says how the disk limit is enforced.
     pub async fn ensure_volumes(&self, task: &TaskId, image: &str, limits: &Limits) -> Result<DiskLimit, Error> {
@@ -105,6 +108,21 @@ impl Sandboxes {
         gone_is_fine(
             self.docker.call("remove volume", SLOW_CALL_TIMEOUT, client.remove_volume(name, Some(options))).await,
         )
+    }
+
+    /// How many of the task's volumes there are; it has [`VOLUMES`].
+    pub async fn volumes_there(&self, task: &TaskId) -> Result<usize, Error> {
+        let client = self.docker.client().await?;
+        let mut there = 0;
+        for name in [self.docker.workspace_volume(task), self.docker.state_volume(task)] {
+            match self.docker.call("inspect volume", CALL_TIMEOUT, client.inspect_volume(&name)).await {
+                Ok(found) if self.docker.owns(&found.labels) => there += 1,
+                Ok(_) => return Err(Error::NameTaken { name }),
+                Err(Error::NotFound { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(there)
     }
 
     /// Bytes that the task's volumes hold.

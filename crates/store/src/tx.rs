@@ -15,6 +15,12 @@ use domain::{
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{path::PathBuf, sync::Arc};
 
+/// Pages that the writer keeps at hand, as SQLite takes it: 16 MiB. Bodies are found by hash, so their index has no
+/// warm end.
+const WRITER_CACHE: &str = "-16384";
+/// Pages of the write-ahead log before they go into the database: 16 MiB. Hot pages are written there once for many.
+const CHECKPOINT_PAGES: &str = "4000";
+
 /// A write transaction. Statements of the aggregates are its methods.
 pub struct Tx {
     pub(crate) conn: SqliteConnection,
@@ -45,6 +51,7 @@ impl Tx {
         blobs: PathBuf,
         calls: PathBuf,
     ) -> Result<Self, StoreError> {
+        let options = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let mut conn = options.connect().await?;
         conn.ping().await?;
         let next: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(idx) + 1, 0) FROM leaf").fetch_one(&mut conn).await?;

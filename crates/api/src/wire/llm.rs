@@ -183,7 +183,8 @@ pub struct CallDetail {
     pub request: Option<String>,
     /// The whole answer as the caller got it; none: erased, or there was none.
     pub response: Option<String>,
-    /// What was read out of the answer: text, tool calls, usage.
+    /// What was read out of the answer: text, tool calls, usage. `losses`: what could not be carried between the formats
+    /// of caller and provider, there and back.
     #[schema(value_type = Option<Object>)]
     pub normalised: Option<serde_json::Value>,
     /// Each try at a provider.

@@ -100,7 +100,7 @@ async fn accept(listener: StdTcpListener, told: Arc<Told>) -> Result<()> {
 async fn answer(request: Request<Incoming>, told: Arc<Told>) -> Result<Response<Body>, hyper::Error> {
     let messages = request.uri().path().ends_with("/messages");
     if request.method() == hyper::Method::GET {
-        return Ok(whole(r#"{"object":"list","data":[{"id":"mock","object":"model"}]}"#.to_owned()));
+        return Ok(whole(models()));
     }
     let asked = request.into_body().collect().await?.to_bytes();
     if let Some(marker) = marker(&asked) {
@@ -111,6 +111,17 @@ async fn answer(request: Request<Incoming>, told: Arc<Told>) -> Result<Response<
         return Ok(whole(if messages { message() } else { completion() }));
     }
     Ok(streamed(&ways, messages, told))
+}
+
+/// The names that the loads use.
+const MODELS: [&str; 5] = ["mock", "mock-n50-i10", "mock-n200", "mock-n10000-b1000", "mock-n2000-i5"];
+
+fn models() -> String {
+    let list: Vec<String> = MODELS
+        .iter()
+        .map(|m| format!(r#"{{"id":"{m}","object":"model","type":"model","display_name":"{m}"}}"#))
+        .collect();
+    format!(r#"{{"object":"list","has_more":false,"data":[{}]}}"#, list.join(","))
 }
 
 /// The number after `marker-`.

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -107,7 +108,7 @@ impl Subject {
     }
 
     fn listens(&mut self, begun: Instant) -> Result<()> {
-        while TcpStream::connect(self.address).is_err() {
+        while !answers(self.address) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the process ended: {status}");
             }
@@ -143,6 +144,17 @@ impl Subject {
         self.child.wait()?;
         Ok(())
     }
+}
+
+/// Whether an HTTP server answers there; a bound address alone may be one of a process that is still starting.
+fn answers(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<usize> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+        stream.read(&mut [0; 64])
+    };
+    ask().is_ok_and(|read| read > 0)
 }
 
 impl Drop for Subject {

@@ -210,6 +210,7 @@ impl Begun {
                     sent: Some(Received::Whole(out.clone())),
                     carries: translated.carries,
                     normalise: true,
+                    losses: translated.losses,
                 };
                 return Ok((ending, out, told.unwrap_or(status)));
             }

@@ -167,7 +167,7 @@ impl Begun {
             None => return Err(Refusal::log_unwritable()),
         }
         self.open.who.shared().metrics.retried();
-        self.open.attempt = Attempt::new(target, prepared.format, permit);
+        self.open.attempt = Attempt::new(target, &prepared, permit);
         self.prepared = prepared;
         Ok(true)
     }
@@ -194,11 +194,12 @@ impl Begun {
     /// The last failure is the answer.
     async fn give_up(mut self, failed: Failed) -> Reply {
         let Failed { failure, kind, answered } = failed;
+        let near = self.near_names(answered.as_ref());
         let format = self.open.asked.ingress.format();
         let same = self.prepared.is_same();
         let needles = self.open.attempt.target.provider.needles.clone();
         let (reply, sent) = match answered {
-            Some(answered) if same => {
+            Some(answered) if same && near.is_empty() => {
                 let mut reply = Response::new(ReplyBody::full(answered.body));
                 *reply.status_mut() = answered.status;
                 *reply.headers_mut() = headers::to_client(&answered.headers, &needles, false);
@@ -209,6 +210,7 @@ impl Begun {
                 if let resilience::Failure::Answered { hint: RetryHint { after: Some(after), .. }, .. } = kind {
                     error.retry_after = Some(after.as_secs().max(1));
                 }
+                error.message.push_str(&near);
                 let bytes = Bytes::from(llm::render_error(format, &error));
                 let mut reply = reply::error_reply(format, &error);
                 reply.headers_mut().extend(headers::to_client(&answered.headers, &needles, true));
@@ -223,6 +225,16 @@ impl Begun {
             Some(Ok(())) => reply,
             _ => Refusal::log_unwritable().reply_in(format),
         }
+    }
+
+    /// Names that somebody may have meant whose model the provider does not know and does not list.
+    fn near_names(&self, answered: Option<&Answered>) -> String {
+        if answered.is_none_or(|a| a.status != StatusCode::NOT_FOUND) {
+            return String::new();
+        }
+        let who = &self.open.who;
+        let configured = who.shared().registry.configured();
+        configured.suggestion(&self.open.attempt.target, |m| who.may_name(&m.provider, &m.model))
     }
 
     pub(super) fn idle_limit(&self) -> std::time::Duration {

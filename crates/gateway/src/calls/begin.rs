@@ -185,7 +185,7 @@ pub(super) async fn begin(
         let Asking { who, asked, client, carries, .. } = asking;
         let Chosen { reservation, target, prepared, permit, further } = chosen;
         let retries = who.shared().config.retry.start(started);
-        let attempt = Attempt::new(target, prepared.format, permit);
+        let attempt = Attempt::new(target, &prepared, permit);
         let limit = reservation.as_ref().and_then(Reservation::limit_to_set);
         let mut open = Open { attempt, who, asked, started, first_byte: None, held, record: Some(call), reservation };
         if let Some(reservation) = &mut open.reservation {

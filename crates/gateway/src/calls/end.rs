@@ -3,7 +3,7 @@
 use super::{failure::Failure, open::Open, spend};
 use crate::{metrics::Ended, resilience, secret::Needles};
 use futures::future::BoxFuture;
-use llm::Answer;
+use llm::{Answer, Loss};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use store::{AttemptEnd, CallEnd, CallRef, CallStatus, EmittedToolCall, Received, StoreError, Tokens};
@@ -19,6 +19,8 @@ pub(super) struct Ending {
     pub(super) carries: Vec<(String, Vec<u8>)>,
     /// Whether the answer is worth to be kept in its normalised form: where it cannot be read from the bytes as they are.
     pub(super) normalise: bool,
+    /// What of the answer the client did not get.
+    pub(super) losses: Vec<Loss>,
 }
 
 impl Ending {
@@ -41,7 +43,13 @@ impl Ending {
         let mut answer = self.answer;
         // What was cut off was never whole, so nothing of it was carried out.
         let emitted = if whole { std::mem::take(&mut answer.tool_calls) } else { Vec::new() };
-        let normalised = if self.normalise { normalised(&answer, &emitted, &needles) } else { Value::Null };
+        let mut losses = std::mem::take(&mut open.attempt.losses);
+        losses.extend(self.losses);
+        let normalised = if self.normalise || !losses.is_empty() {
+            normalised(&answer, &emitted, &losses, &needles)
+        } else {
+            Value::Null
+        };
         let usage = answer.usage;
         let view = open.asked.view.as_ref().ok();
         let cost = view.and_then(|v| spend::cost(shared.prices().as_deref(), (v, &open.attempt.target), &usage));
@@ -125,10 +133,14 @@ fn verdict(failure: &Failure) -> resilience::Failure {
     }
 }
 
-fn normalised(answer: &Answer, tool_calls: &[llm::ToolCall], needles: &Needles) -> Value {
+/// The answer as it was read, and what was left out on the way there and back.
+fn normalised(answer: &Answer, tool_calls: &[llm::ToolCall], losses: &[Loss], needles: &Needles) -> Value {
     let mut value = serde_json::to_value(answer).unwrap_or(Value::Null);
     if let Some(object) = value.as_object_mut() {
         object.insert("tool_calls".to_owned(), serde_json::to_value(tool_calls).unwrap_or(Value::Null));
+        if !losses.is_empty() {
+            object.insert("losses".to_owned(), serde_json::to_value(losses).unwrap_or(Value::Null));
+        }
     }
     needles.mask_json(value)
 }

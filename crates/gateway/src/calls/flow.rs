@@ -198,22 +198,22 @@ impl Flow {
     /// Ends the flow: what is to be recorded, and whether the client gets a good end.
     pub(super) fn ending(&mut self, failure: Option<Failure>) -> Ending {
         let streamed = !matches!(self.work, Work::Pass { reader: None, .. });
-        let (answer, sent, carries) =
+        let (answer, sent, carries, losses) =
             match std::mem::replace(&mut self.work, Work::Pass { reader: None, gate: Gate::Open }) {
-                Work::Pass { reader: Some(reader), .. } => (reader.finish(), None, Vec::new()),
+                Work::Pass { reader: Some(reader), .. } => (reader.finish(), None, Vec::new(), Vec::new()),
                 Work::Pass { reader: None, .. } => {
                     let whole = self.open.attempt.received.whole();
                     let answer = whole.map(|bytes| llm::read_answer(self.open.attempt.format, &bytes));
-                    (answer.unwrap_or_default(), None, Vec::new())
+                    (answer.unwrap_or_default(), None, Vec::new(), Vec::new())
                 }
                 Work::Translate { mut translator, mut sent } => {
-                    let carries = translator.carries();
-                    (translator.into_answer(), sent.finish().ok(), carries)
+                    let (carries, losses) = (translator.carries(), translator.losses());
+                    (translator.into_answer(), sent.finish().ok(), carries, losses)
                 }
             };
         let status = self.open.attempt.http_status.unwrap_or(StatusCode::OK);
         let failure = failure.or_else(|| judge_end(&answer, status, streamed));
-        Ending { failure, answer, sent, carries, normalise: streamed }
+        Ending { failure, answer, sent, carries, normalise: streamed, losses }
     }
 
     /// Records a flow that nobody waits for any more.

@@ -1,6 +1,8 @@
 //! A begun call. Whatever happens to it, its end is recorded once.
 
-use super::{begin::Asked, capture::Capture, end::Ending, failure::Failure, spawn_tracked, who::Who};
+use super::{
+    begin::Asked, capture::Capture, end::Ending, failure::Failure, prepare::Prepared, spawn_tracked, who::Who,
+};
 use crate::{
     body::Held,
     budget::Reservation,
@@ -10,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hyper::StatusCode;
-use llm::Format;
+use llm::{Format, Loss};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -45,13 +47,16 @@ pub(super) struct Attempt {
     pub(super) failure: Option<Failure>,
     pub(super) permit: Option<Permit>,
     pub(super) slot: Option<Slot>,
+    /// What of the request the provider did not get.
+    pub(super) losses: Vec<Loss>,
 }
 
 impl Attempt {
-    pub(super) fn new(target: Target, format: Format, permit: Permit) -> Self {
+    pub(super) fn new(target: Target, prepared: &Prepared, permit: Permit) -> Self {
         Self {
             target,
-            format,
+            format: prepared.format,
+            losses: prepared.losses.clone(),
             started: Instant::now(),
             http_status: None,
             first_byte: None,

@@ -28,7 +28,8 @@ pub(super) struct Prepared {
     pub(super) back: Back,
     /// Whether the body is the client's own.
     unchanged: bool,
-    losses: Vec<Loss>,
+    /// What of the request was left out.
+    pub(super) losses: Vec<Loss>,
 }
 
 /// How an answer comes to be the client's.

@@ -61,6 +61,19 @@ impl Who {
         matches!(self, Self::Caller(c) if matches!(c.identity, Identity::Unknown))
     }
 
+    /// Whether a model's name may be suggested: names outside of a key's scope are nobody's business, and a sandbox
+    /// knows its own.
+    pub(crate) fn may_name(&self, provider: &str, model: &str) -> bool {
+        match self {
+            Self::Sandbox(_) => false,
+            Self::Caller(c) => match &c.identity {
+                Identity::Key(key) => key.models.as_deref().is_none_or(|s| super::admit::in_scope(s, provider, model)),
+                Identity::Token(_) => true,
+                Identity::Unknown => false,
+            },
+        }
+    }
+
     /// Under whose name reasoning is kept.
     pub(crate) fn carry_scope(&self) -> Option<Caller> {
         match self {

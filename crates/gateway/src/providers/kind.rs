@@ -117,6 +117,12 @@ impl ProviderKind {
         Some(fixed.to_owned())
     }
 
+    /// Whether such a provider lists every name that it answers to. The others also take names that they do not list:
+    /// aliases such as `…-latest`, dated snapshots, variants.
+    pub(super) const fn lists_all(self) -> bool {
+        matches!(self, Self::Ollama)
+    }
+
     /// Whether such a provider counts the tokens of a request.
     pub(crate) const fn counts_tokens(self) -> bool {
         matches!(self, Self::Anthropic | Self::Gemini)

@@ -155,7 +155,8 @@ impl Configured {
             return match provider.seen_list() {
                 Some(Ok(Some(models))) => match provider.pick(&models, &model) {
                     Some(model) => Ok(Route::to(&provider, &model)),
-                    None => Err(self.unknown(name)),
+                    None if strict || provider.kind.lists_all() => Err(self.unknown(name)),
+                    None => Ok(Route::to(&provider, &model)),
                 },
                 Some(Err(message)) if strict => {
                     Err(ResolveError::Unreachable { provider: provider.name.clone(), message })
@@ -192,7 +193,7 @@ impl Configured {
         let kind = ProviderKind::by_prefix(name);
         let mut fitting = self.all.iter().filter(|p| {
             let silent = !matches!(p.seen_list(), Some(Ok(Some(_))));
-            p.kind == kind && silent && !name.is_empty()
+            p.kind == kind && (silent || !(strict || kind.lists_all())) && !name.is_empty()
         });
         match (fitting.next(), fitting.next()) {
             (Some(only), None) => Ok(Route::to(only, name)),
@@ -202,6 +203,16 @@ impl Configured {
             }
             (None, _) => Err(self.unknown(name)),
         }
+    }
+
+    /// Names like one that a provider does not know, in words; nothing where its list has the name, or none is like it.
+    pub(crate) fn suggestion(&self, target: &Target, may: impl Fn(&ModelName) -> bool) -> String {
+        let listed = target.provider.known_list().is_some_and(|l| target.provider.pick(&l, &target.model).is_some());
+        if listed {
+            return String::new();
+        }
+        let all = self.listed().filter(|m| may(m)).map(|m| m.to_string());
+        suggestion(&near::names(&target.name(), all))
     }
 
     fn unknown(&self, name: &str) -> ResolveError {

@@ -52,7 +52,8 @@ async fn a_key_may_use_what_it_is_scoped_to_and_nothing_else() {
     assert_eq!((status, error_code(&body).as_str()), (StatusCode::NOT_FOUND, "model_not_found"));
     let text = String::from_utf8_lossy(&body).into_owned();
     assert!(text.contains("openai/text") && !text.contains("anthropic/"), "near ones, of its scope only: {text}");
-    assert_eq!(w.seen().len(), before);
+    // Lists lack valid names, so it was the provider that said no.
+    assert_eq!(w.seen().len(), before + 1);
 
     let (_, list) = w.get(&key, "/v1/models", &[]).await;
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
@@ -99,11 +100,29 @@ async fn what_happens_is_counted() {
 
 #[tokio::test]
 async fn the_seeds_prefixes_lead_to_their_providers() {
-    // Without lists, as where a provider has none, the beginning of a name decides.
+    // The emulators list their models. Names that a list lacks go out all the same, as lists lack aliases and snapshots:
+    // but for Ollama's, which is whole.
     let w = Outside::new().await;
-    let (status, body) = w.ask("/api/llm/v1/chat/completions", &chat("claude-unlisted", false)).await;
-    // The emulators list their models, so a name that none of them lists is unknown.
+    w.gateway.registry().models().await;
+    for (path, model, seen) in [
+        ("/api/llm/v1/chat/completions", "claude-txet", "/anthropic/v1/messages"),
+        ("/v1/chat/completions", "lab/txet", "/compatible/v1/chat/completions"),
+        ("/v1/chat/completions", "openai/txet", "/openai/v1/chat/completions"),
+    ] {
+        let before = w.seen().len();
+        let (status, body) = w.ask(path, &chat(model, false)).await;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        assert_eq!(status, StatusCode::NOT_FOUND, "{model}: {text}");
+        assert!(text.contains("near ones: ") && text.contains("/text"), "{model}: {text}");
+        assert_eq!(w.seen().len(), before + 1, "{model}");
+        assert_eq!(w.seen()[before]["path"], seen, "{model}");
+        assert_eq!(w.newest_call(CallStatus::Failed).await.http_status, Some(404));
+    }
+    let before = w.seen().len();
+    let (status, body) = w.ask("/v1/chat/completions", &chat("ollama/txet", false)).await;
     assert_eq!((status, error_code(&body).as_str()), (StatusCode::NOT_FOUND, "model_not_found"));
+    assert_eq!(w.seen().len(), before);
+    // Without lists the beginning of a name decides.
     let gone = |kind: ProviderKind| ProviderConfig::new(kind.as_str(), kind, "http://127.0.0.1:9");
     let kinds = [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Ollama];
     w.gateway.registry().replace(kinds.map(gone).to_vec(), Vec::new()).unwrap();

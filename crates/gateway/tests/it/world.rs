@@ -4,6 +4,7 @@ use crate::fake::{Fake, Seen, json_answer};
 use axum::body::Body;
 use bytes::Bytes;
 use domain::{
+    budget::Budget,
     event::{EventKind, Leaf},
     ids::{RunId, TaskId},
     plan::Cause,
@@ -133,6 +134,16 @@ impl World {
 
 /// A task with a run and an iteration under way.
 pub(crate) async fn running_task(store: &Store, agent: Agent, model: &str) -> (TaskId, RunId) {
+    running_task_with(store, agent, model, None).await
+}
+
+/// The same with a budget.
+pub(crate) async fn running_task_with(
+    store: &Store,
+    agent: Agent,
+    model: &str,
+    budget: Option<Budget>,
+) -> (TaskId, RunId) {
     let new = NewTask {
         name: "t".into(),
         description: "d".into(),
@@ -140,7 +151,7 @@ pub(crate) async fn running_task(store: &Store, agent: Agent, model: &str) -> (T
         agent,
         limits: Limits::default(),
         max_iterations: 5,
-        budget: None,
+        budget,
         files: Vec::new(),
     };
     let made = store.write(Durability::Process, move |tx| {

@@ -52,6 +52,9 @@ class World:
         return own[ingress]
 
     def model(self, provider, name):
+        # OpenAI's models are known by their names; the emulator knows them with and without this beginning.
+        if provider == "openai" and name != "embed":
+            name = f"gpt-{name}"
         return f"{provider}/{name}" if self.gateway else name
 
     def openai(self, provider, key=None):

@@ -1,8 +1,8 @@
 //! Bodies of the journal: sealed under a key per scope, committed to under a salt of their own.
 //!
 //! What is sealed is the salt and then the body, so that whoever has the files without the key cannot test a commitment
-//! against a guess. AES-256-GCM of `ring`: measured here at 0.35 µs for 500 bytes against 1.3 µs of the ChaCha20-Poly1305
-//! that bodies in the database have; its key is derived, so that no key serves two ciphers.
+//! against a guess. AES-256-GCM of `ring`, which is in the program for TLS, uses the processor's instructions in every
+//! build; bodies in the database have ChaCha20-Poly1305. The key is derived, so that no key serves two ciphers.
 
 use crate::{StoreError, body::random, journal::record::BodyAt};
 use audit::Committer;

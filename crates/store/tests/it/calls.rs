@@ -71,7 +71,7 @@ fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-async fn running(store: &Store) -> (TaskId, RunId) {
+pub(crate) async fn running(store: &Store) -> (TaskId, RunId) {
     let (id, run) = started(store).await;
     iteration(store, id, run, 1).await;
     (id, run)
@@ -89,7 +89,7 @@ async fn iteration(store: &Store, id: TaskId, run: RunId, number: u32) {
     .await;
 }
 
-fn judge(context: &CallContext) -> Result<NewAttempt, NotSent> {
+pub(crate) fn judge(context: &CallContext) -> Result<NewAttempt, NotSent> {
     let running = context.desired == domain::task::Desired::Run && context.iteration.is_some();
     let why = || NotSent { http_status: 429, code: "not_running", message: "not now".into() };
     if running { Ok(attempt("one", None)) } else { Err(why()) }

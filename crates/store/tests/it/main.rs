@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod calls;
+mod faults;
 mod keys;
 mod requests;
 mod speed;

@@ -12,7 +12,7 @@ use domain::{
 };
 use futures::FutureExt;
 use std::time::Duration;
-use store::{BudgetShort, CallScope, Durability, Store, StoreError};
+use store::{BudgetShort, Durability, Store, StoreError};
 
 async fn ask(store: &Store, task: TaskId, run: RunId, ask: Ask) -> Request {
     done(store, move |tx| async move { tx.request_insert(new_request(task, run, ask)).await }.boxed()).await

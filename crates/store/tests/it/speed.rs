@@ -23,6 +23,38 @@ fn rss_mib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
 }
 
+/// What a record takes at a fixed rate, while the writer folds on the same core.
+#[test]
+#[ignore = "a measurement"]
+fn speed_at_a_fixed_rate() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = runtime.block_on(Store::open(dir.path())).unwrap();
+    let caller = Caller::Token { name: "t".into() };
+    let body = Bytes::from(vec![b'x'; 500]);
+    for per_second in [1000, 4000] {
+        let gap = std::time::Duration::from_secs(1) / per_second;
+        let (begun, mut took) = (Instant::now(), Vec::new());
+        for n in 0..per_second * 5 {
+            let due = begun + gap * n;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let (recorder, caller, body) = (store.recorder(Durability::Process), caller.clone(), body.clone());
+            let started = Instant::now();
+            handle.block_on(async move {
+                let mut new = new_call(b"");
+                new.request = body.clone();
+                let call = recorder.begin(caller, new, attempt("one", None)).await.unwrap();
+                recorder.end(&call, end(body)).await.unwrap();
+            });
+            took.push(started.elapsed().as_nanos() as u64 / 100);
+        }
+        took.sort_unstable();
+        let at = |part: f64| took[(took.len() as f64 * part) as usize] as f64 / 10.0;
+        println!("{per_second}/s: begin and end p50 {} us, p99 {} us, p99.9 {} us", at(0.5), at(0.99), at(0.999));
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn speed() {

@@ -19,7 +19,7 @@ pub(super) async fn run(c: &Context) -> Outcome {
         },
         Err(f) => checks.push(check("server", false, f.message, f.hint)),
     }
-    if !checks.iter().any(|c| c.name == "docker") && !super::server::is_gateway(&c.global.data_dir()) {
+    if !checks.iter().any(|c| c.name == "docker") && !super::running::is_gateway(&c.global.data_dir()) {
         checks.push(docker());
     }
     let ok = checks.iter().all(|c| c.ok || !c.required);

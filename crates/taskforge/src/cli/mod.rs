@@ -15,6 +15,7 @@ mod key;
 mod llm;
 mod provider;
 mod run;
+mod running;
 mod served;
 mod server;
 mod task;

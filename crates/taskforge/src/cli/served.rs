@@ -1,7 +1,7 @@
 //! A client for commands that work with a running server and without: where none runs on the data directory, the
 //! directory is served for as long as the command takes, under its lock.
 
-use super::{Context, Failure, Outcome, server};
+use super::{Context, Failure, Outcome, running};
 use crate::{client::Client, server::local::Local};
 use std::path::Path;
 
@@ -38,7 +38,7 @@ impl Context {
     pub(super) async fn served(&self, missing: Missing) -> Outcome<Served> {
         let dir = self.global.data_dir();
         let there = dir.join("state.db").exists();
-        if self.global.server.is_some() || server::is_running(&dir) || (!there && missing == Missing::Refuse) {
+        if self.global.server.is_some() || running::is_running(&dir) || (!there && missing == Missing::Refuse) {
             return Ok(Served { client: self.client()?, local: None });
         }
         let local = self.open(&dir).await?;

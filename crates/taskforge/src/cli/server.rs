@@ -1,6 +1,9 @@
 //! Commands that run and keep the server itself.
 
-use super::{Context, Exit, Failure, Outcome, decide, doctor, greet};
+use super::{
+    Context, Exit, Failure, Outcome, decide, doctor, greet,
+    running::{announced, is_gateway, is_running},
+};
 use crate::{
     client::Events,
     output::{self, event},
@@ -9,15 +12,10 @@ use crate::{
 use api::wire::{Health, Page, Task};
 use clap::Args;
 use futures::future::BoxFuture;
-use rustix::{
-    fs::{FlockOperation, flock},
-    process::{Pid, Signal, kill_process},
-};
-use serde::Deserialize;
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::OpenOptions,
     io::{IsTerminal, Read, Seek, SeekFrom},
-    net::SocketAddr,
     os::unix::{
         fs::{DirBuilderExt, OpenOptionsExt},
         process::CommandExt,
@@ -114,29 +112,6 @@ pub(super) struct Backup {
 pub(super) struct Restore {
     /// The file that `backup` wrote.
     file: PathBuf,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Announcement {
-    address: SocketAddr,
-    pid: i32,
-    #[serde(default)]
-    mode: Mode,
-}
-
-fn announced(dir: &Path) -> Option<Announcement> {
-    serde_json::from_slice(&std::fs::read(dir.join("server.json")).ok()?).ok()
-}
-
-/// Whether a gateway by itself runs, or ran last, on the data directory.
-pub(super) fn is_gateway(dir: &Path) -> bool {
-    announced(dir).is_some_and(|s| s.mode == Mode::Gateway)
-}
-
-/// Whether a server lives: it holds the lock. A process number alone could be another program's by now.
-pub(super) fn is_running(dir: &Path) -> bool {
-    let Ok(file) = OpenOptions::new().write(true).open(dir.join("lock")) else { return false };
-    flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
 
 pub(super) async fn up(c: &Context, args: Up) -> Outcome {

@@ -117,7 +117,7 @@ fn agent(e: &Event) -> Line {
             plain(format!("agent process {n} starts ({}) in image {}", text(e, "cause"), short(text(e, "image"))))
         }
         "sandbox.posture" => styled(Style::Dim, "sandbox measured: its posture is recorded"),
-        "sandbox.stop" if text(e, "reason") == "budget" => {
+        "sandbox.stop" if text(e, "reason") == "budget" && !ended(e) => {
             styled(Style::Warn, "the budget has no room for the next model call: the agent process is stopped")
         }
         "sandbox.stop" if ended(e) => plain(format!("agent process stopped: {}", outcome(e))),

@@ -193,6 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_shows_what_is_used_and_what_would_be_granted() {
+        let mut detail = detail();
+        detail.candidate = None;
+        detail.request.ask = serde_json::from_value(json!({"kind": "budget", "policy_version": 1,
+            "budget": {"micro_usd": 5_000_000}, "used": {"tokens": 900, "micro_usd": 4_990_000, "calls": 7},
+            "need": {"tokens": 3, "micro_usd": 20_000, "calls": 1}, "granted": {"micro_usd": 10_000_000}}))
+        .unwrap();
+        let out = Out { json: false, colour: false };
+        let text = show(out, &detail, "2026-11-23T12:00:00Z".parse().unwrap(), false);
+        for fact in
+            ["5 USD (policy version 1)", "4.99 USD, 900 tokens, 7 calls", "raises the budget to 10 USD", "ends the run"]
+        {
+            assert!(text.contains(fact), "{fact} in\n{text}");
+        }
+        assert_eq!(summary(&detail.request.ask), "budget: 10 USD instead of 5 USD");
+    }
+
+    #[test]
     fn the_agent_cannot_forge_a_line() {
         let out = Out { json: false, colour: false };
         let text = show(out, &detail(), "2026-11-23T12:00:00Z".parse().unwrap(), false);

@@ -1,7 +1,7 @@
 //! The server: puts the parts together, keeps them going, and takes them down in order.
 //!
 //! ```text
-//! lock → store → log key → recovery → Docker, images, gateway → engine → dispatcher, sealer → API
+//! lock → store → log key → Docker, images → recovery → gateway → engine → dispatcher, sealer → API
 //! ```
 //! One process owns a data directory. Stopping: no new connections → engine (containers stay, the next server adopts
 //! them) → last seal.
@@ -137,7 +137,6 @@ fn make_private(dir: &Path) -> Result<()> {
 async fn assemble(config: Config) -> Result<Parts> {
     let dir = config.data_dir.clone();
     let store = core::open_store(&dir).await?;
-    recovery::recover(&store).await?;
     let docker = Docker::connect(config.docker_host.as_deref(), store.installation())?;
     let sandboxes = Sandboxes::new(docker.clone(), &dir);
     // A backup that was killed leaves agents frozen; an Engine that is away is for the tasks to wait for.
@@ -148,6 +147,8 @@ async fn assemble(config: Config) -> Result<Parts> {
     }
     let supervisor = supervisor::place(&config)?;
     let images = Images::new(docker.clone(), crate::config::images(&dir))?;
+    // Before anything is tidied or taken up again: it looks for what the crash left.
+    recovery::recover(&store, &sandboxes, &images).await?;
     // Before the engine opens: it resolves again what a crash interrupted.
     if let Err(e) = images.reap().await {
         tracing::warn!(error = %e, "resolvers that a crash left behind could not be removed");

@@ -276,7 +276,12 @@ fn not_fixed(fixed: &GatewayConfig, name: &str) -> Result<(), ApiError> {
 /// Refuses what listings show in the place of a secret.
 fn secret(field: &str, text: &str) -> Result<String, ApiError> {
     let text = text.trim();
-    let masked = text.contains("***")
+    // No key has two dots in a row, and none ends in nothing but the letter x.
+    let crossed =
+        text.rsplit('-').next().is_some_and(|t| t.len() > 3 && t.bytes().all(|b| b.eq_ignore_ascii_case(&b'x')));
+    let masked = crossed
+        || text.contains("***")
+        || text.contains("..")
         || text.contains(['…', '•', '●'])
         || text.contains("[masked]")
         || text.starts_with("sha256:");
@@ -368,4 +373,21 @@ async fn record(
     let data = json!({"providers": providers, "aliases": aliases});
     let event = Event::point(EventKind::GatewayConfigured, data).by(by);
     store.write(Durability::Power, move |tx| async move { tx.leaf(event).await.map(drop) }.boxed()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listings_show_is_no_secret() {
+        for masked in
+            ["sk-…abcd", "sk-...abcd", "sk-***", "••••", "[masked]", "sha256:20f1ea0f2f6d", "sk-xxxx", "XXXXXXXX"]
+        {
+            assert!(secret("api_key", masked).is_err(), "{masked}");
+        }
+        for real in ["sk-proj-abcdxx", "AIzaSyA-xxa", "eyJhbGciOi.eyJzdWIi.c2ln", "k", "lab-xxx"] {
+            assert_eq!(secret("api_key", &format!(" {real}\n")).ok().as_deref(), Some(real));
+        }
+    }
 }

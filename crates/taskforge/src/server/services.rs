@@ -3,7 +3,10 @@
 use super::{Parts, core::Core, health, registry};
 use api::{ApiError, Ask, Code, GatewayServices, ImageServices, Services, Who, ask, wire};
 use axum::body::Body;
-use domain::event::{Actor, Event, EventKind};
+use domain::{
+    event::{Actor, Event, EventKind, Outcome},
+    ids::OpId,
+};
 use futures::FutureExt;
 use serde_json::json;
 use std::{
@@ -12,7 +15,7 @@ use std::{
 };
 use store::{Durability, Store};
 use tokio_util::sync::CancellationToken;
-use workflow::activities::base_row;
+use workflow::{activities::base_row, recovery::needed};
 
 /// How the base image is being made.
 #[derive(Clone, Default)]
@@ -195,30 +198,35 @@ async fn bootstrap(
 }
 
 async fn prune(parts: Arc<Parts>) -> Result<wire::Pruned, ApiError> {
-    let keep = image::Keep {
-        images: parts.store.images_in_use().await?.into_iter().collect(),
-        packages: parts.store.packages_in_use().await?,
-        drop_bases: false,
-    };
+    let docker = |e: image::ImageError| ApiError::new(Code::DockerUnavailable, e.to_string());
+    let keep = needed(&parts.store).await?;
     let images = &parts.services.images;
     let sizes: BTreeMap<String, u64> = parts.store.image_list().await?.into_iter().map(|i| (i.id, i.size)).collect();
-    let pruned = images.prune(&keep).await.map_err(|e| ApiError::new(Code::DockerUnavailable, e.to_string()))?;
-    let removed = pruned.images;
-    let freed_bytes = removed.iter().filter_map(|id| sizes.get(id)).sum::<u64>() + pruned.package_bytes;
+    let op = store::new_id(OpId::from_uuid);
+    let begun = Event::begun(EventKind::ImagePrune, op, json!(images.unneeded(&keep).await.map_err(docker)?));
+    parts.store.write(Durability::Power, move |tx| tx.leaf(begun).boxed()).await?;
+    let pruned = images.prune(&keep).await;
+    let (removed, package_bytes, ended) = match &pruned {
+        Ok(p) => {
+            let data = json!({"removed": p.images, "package_files": p.package_files});
+            (p.images.clone(), p.package_bytes, Event::ended(EventKind::ImagePrune, op, Outcome::Done, data))
+        }
+        Err(e) => {
+            (Vec::new(), 0, Event::ended(EventKind::ImagePrune, op, Outcome::Failed, json!({"fault": e.code()})))
+        }
+    };
+    let freed_bytes = removed.iter().filter_map(|id| sizes.get(id)).sum::<u64>() + package_bytes;
     let gone = removed.clone();
     let work = store::work(move |tx| {
         async move {
             for id in &gone {
                 tx.image_delete(id).await?;
             }
-            tx.leaf(Event::point(
-                EventKind::ImagePrune,
-                json!({"removed": gone, "package_files": pruned.package_files}),
-            ))
-            .await
+            tx.leaf(ended).await
         }
         .boxed()
     });
     parts.store.write(Durability::Process, work).await?;
+    pruned.map_err(docker)?;
     Ok(wire::Pruned { removed, freed_bytes })
 }

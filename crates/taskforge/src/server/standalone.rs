@@ -37,7 +37,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         format!("cannot listen on {listen}: another program may use it; choose another with --listen")
     })?;
     let store = core::open_store(&dir).await?;
-    recovery::recover(&store).await?;
+    recovery::recover_calls(&store).await?;
     let core = Core::open(store, &dir, settings.clone(), None).await?;
     core.started("gateway").await?;
     api::first_token(&core.store, &dir.join("token")).await.context("the first token could not be made")?;

@@ -162,7 +162,9 @@ async fn metrics_and_documents_are_there() {
     bed.start(&[]).await;
     bed.chat(&key, "fast").await;
     let metrics = bed.http.get(bed.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    for line in ["taskforge_build_info{version=", "taskforge_keys_in_force 1", "taskforge_log_entries", "provider=\"openai\""] {
+    for line in
+        ["taskforge_build_info{version=", "taskforge_keys_in_force 1", "taskforge_log_entries", "provider=\"openai\""]
+    {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
     let token = bed.run(&["token", "show"]).await.stdout;

@@ -6,7 +6,8 @@ use crate::{
     prompts::compose,
 };
 use domain::{
-    event::{Event, EventKind},
+    event::{Event, EventKind, Outcome},
+    ids::OpId,
     plan::{Cause, IterationEnd, StopReason},
     task::Task,
 };
@@ -22,7 +23,7 @@ use std::{collections::BTreeSet, time::Duration};
 use store::{Durability, Iteration, OutputFile, StoreError};
 
 /// Time that an agent has to end by itself when it is stopped.
-const STOP_GRACE: Duration = Duration::from_secs(3);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 /// The most of an agent's output, per stream, that is recorded.
 const MAX_OUTPUT_BYTES: usize = 4 << 20;
 /// Context window that agents are told, in tokens, where the model's own is not known.
@@ -182,6 +183,18 @@ async fn cleanup(s: &Shared, task: &Task) -> Result<(), Fault> {
 
 /// Records what is in the workspace and keeps the bytes of its regular files.
 async fn collect(s: &Shared, task: &Task, run: RunRef, image: &str) -> Result<(), Fault> {
+    let op = store::new_id(OpId::from_uuid);
+    let begun = Event::begun(EventKind::FilesCollect, op, json!({})).task(run.task).run(run.run);
+    s.store.write(Durability::Process, move |tx| tx.leaf(begun).boxed()).await.map_err(store_fault)?;
+    let Err(fault) = collect_files(s, task, run, image, op).await else { return Ok(()) };
+    let ended = Event::ended(EventKind::FilesCollect, op, Outcome::Failed, json!({"fault": fault.kind}));
+    let ended = ended.task(run.task).run(run.run);
+    s.store.write(Durability::Process, move |tx| tx.leaf(ended).boxed()).await.map_err(store_fault)?;
+    Err(fault)
+}
+
+/// Collects; what was found and the end of the act are one transaction.
+async fn collect_files(s: &Shared, task: &Task, run: RunRef, image: &str, op: OpId) -> Result<(), Fault> {
     let folder = s.store.output_folder(task.id);
     tokio::fs::create_dir_all(&folder).await.map_err(|e| store_fault(StoreError::from(e)))?;
     let found =
@@ -217,7 +230,7 @@ async fn collect(s: &Shared, task: &Task, run: RunRef, image: &str) -> Result<()
         async move {
             tx.output_files_replace(task, run.run, &files).await?;
             let manifest = tx.body(&task, serde_json::to_string(&files)?.as_bytes()).await?;
-            let event = Event::point(EventKind::FilesCollect, data).task(task).run(run.run);
+            let event = Event::ended(EventKind::FilesCollect, op, Outcome::Done, data).task(task).run(run.run);
             tx.leaf(event.body("manifest", manifest)).await
         }
         .boxed()
@@ -255,22 +268,51 @@ impl Activity for StopAgent {
         let s = &self.0;
         let (number, reason) = act.input;
         let run = act.run;
+        let op = store::new_id(OpId::from_uuid);
         let make = move || {
             store::work(move |tx| {
                 async move {
                     tx.iteration_stop(run.run, number, reason).await?;
-                    let event = Event::point(EventKind::SandboxStop, json!({"reason": reason}));
+                    let event = Event::begun(EventKind::SandboxStop, op, json!({"reason": reason}));
                     tx.leaf(event.task(run.task).run(run.run).iteration(number)).await
                 }
                 .boxed()
             })
         };
         // Stopping never waits for the log: if even the reserve cannot help, the container is stopped all the same.
-        if let Err(e) = s.store.write_stopping(make).await {
+        let begun = s.store.write_stopping(make).await;
+        let stopped = s.sandboxes.stop(&run.task, STOP_GRACE).await;
+        let recorded = match begun {
+            Ok(_) => stop_ended(s, run, number, op, reason, &stopped).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = recorded {
             tracing::error!(task.id = %run.task, error = %e, "a stop could not be recorded");
         }
-        s.sandboxes.stop(&run.task, STOP_GRACE).await.map_err(sandbox_fault)
+        stopped.map_err(sandbox_fault)
     }
+}
+
+/// Records how a stop ended. Where that cannot be recorded, the next start looks at the container.
+async fn stop_ended(
+    s: &Shared,
+    run: RunRef,
+    number: u32,
+    op: OpId,
+    reason: StopReason,
+    stopped: &Result<(), sandbox::Error>,
+) -> Result<(), StoreError> {
+    let (outcome, data) = match stopped {
+        Ok(()) => (Outcome::Done, json!({"reason": reason})),
+        Err(e) => (Outcome::Failed, json!({"reason": reason, "fault": e.code()})),
+    };
+    let event = Event::ended(EventKind::SandboxStop, op, outcome, data);
+    let event = event.task(run.task).run(run.run).iteration(number);
+    let make = move || {
+        let event = event.clone();
+        store::work(move |tx| tx.leaf(event).boxed())
+    };
+    s.store.write_stopping(make).await.map(drop)
 }
 
 /// Ends an iteration that could not be followed to its end.

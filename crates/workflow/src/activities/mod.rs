@@ -8,6 +8,7 @@ mod plan;
 mod prepare;
 mod resolve;
 
+pub(crate) use agent::STOP_GRACE;
 pub use agent::{Abandon, RunAgent, StopAgent};
 pub use build::Build;
 pub use finish::Finish;

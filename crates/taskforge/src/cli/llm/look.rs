@@ -201,8 +201,22 @@ fn print(c: &Context, detail: &CallDetail) {
         part(c, "as it left", a.sent.as_deref());
         part(c, "as it arrived", a.response.as_deref());
     }
+    left_out(c, detail.normalised.as_ref());
     part(c, "request", detail.request.as_deref());
     part(c, "response", detail.response.as_deref());
+}
+
+/// What could not be carried between the formats of the caller and the provider.
+fn left_out(c: &Context, normalised: Option<&serde_json::Value>) {
+    let losses = normalised.and_then(|n| n.get("losses")?.as_array()).filter(|l| !l.is_empty());
+    let Some(losses) = losses else { return };
+    c.out.line(&c.out.paint(Style::Bold, "left out"));
+    let text = |loss: &serde_json::Value, name: &str| {
+        domain::text::visible_line(loss.get(name).and_then(serde_json::Value::as_str).unwrap_or("?"))
+    };
+    for loss in losses {
+        c.out.line(&format!("  │ {}: {}", text(loss, "field"), text(loss, "note")));
+    }
 }
 
 fn part(c: &Context, name: &str, text: Option<&str>) {
