@@ -54,6 +54,11 @@ where
 {
     let started = Instant::now();
     let format = ingress.format();
+    if who.is_unknown() {
+        // Nobody without a key makes us hold a body.
+        let asked = begin::Asked::unread(ingress, &parts.headers);
+        return begin::refuse(&who, &asked, unknown_key()).await.reply_in(format);
+    }
     let max = who.shared().config.max_request_bytes;
     let (bytes, held) = match body::read(who.memory(), &parts.headers, body, max).await {
         Ok(read) => read,

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// What stands in the place of a key.
@@ -30,6 +31,12 @@ impl Secret {
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// What stands for a credential in records.
+pub(crate) fn fingerprint(credential: &[u8]) -> String {
+    let digest = hex::encode(Sha256::digest(credential));
+    format!("sha256:{}", &digest[..16])
 }
 
 /// The byte strings that must not come back.

@@ -362,11 +362,7 @@ pub(super) async fn refuse(who: &Who, asked: &Asked, refusal: Refusal) -> Refusa
             }
         },
     };
-    let mut new = asked.new_call();
-    if by == RefusedCaller::Unknown {
-        new.request = Bytes::new();
-        new.results = Vec::new();
-    }
+    let new = asked.new_call();
     let (recorder, why) = (who.shared().recorder.clone(), refusal.not_sent());
     let refused = undisturbed(&who.shared().tracker, async move { recorder.refuse(by, new, why).await }).await;
     match refused {

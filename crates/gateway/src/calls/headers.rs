@@ -3,14 +3,13 @@
 use super::failure::Failure;
 use crate::{
     providers::{Provider, ProviderKind},
-    secret::Needles,
+    secret::{Needles, fingerprint},
 };
 use hyper::{
     HeaderMap,
     header::{self, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 /// Headers whose values are recorded.
 const KEPT: [HeaderName; 6] = [
@@ -63,7 +62,7 @@ pub(super) fn recorded(headers: &HeaderMap) -> Value {
     }
     for name in &CREDENTIALS {
         if let Some(value) = headers.get(name) {
-            out.insert(name.to_string(), fingerprint(value).into());
+            out.insert(name.to_string(), fingerprint(value.as_bytes()).into());
         }
     }
     Value::Object(out)
@@ -73,19 +72,15 @@ pub(super) fn recorded(headers: &HeaderMap) -> Value {
 pub(super) fn recorded_sent(headers: &HeaderMap, provider: &Provider) -> Value {
     let mut out = Map::new();
     for (name, value) in headers {
-        let text = if provider.headers.contains_key(name) && value.is_sensitive() {
-            fingerprint(value)
-        } else {
-            value.to_str().map(|v| v.chars().take(MAX_CHARS).collect()).unwrap_or_default()
+        // Of what is configured the fingerprints are known.
+        let known = provider.fingerprints.iter().find(|(n, _)| n == name).filter(|_| value.is_sensitive());
+        let text = match known {
+            Some((_, fingerprint)) => fingerprint.clone(),
+            None => value.to_str().map(|v| v.chars().take(MAX_CHARS).collect()).unwrap_or_default(),
         };
         out.insert(name.to_string(), text.into());
     }
     Value::Object(out)
-}
-
-fn fingerprint(value: &HeaderValue) -> String {
-    let digest = hex::encode(Sha256::digest(value.as_bytes()));
-    format!("sha256:{}", &digest[..16])
 }
 
 /// The headers of a request to a provider.

@@ -56,6 +56,11 @@ impl Who {
         }
     }
 
+    /// Whether nobody knows who it is.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Caller(c) if matches!(c.identity, Identity::Unknown))
+    }
+
     /// Whether a model's name may be suggested: names outside of a key's scope are nobody's business, and a sandbox
     /// knows its own.
     pub(crate) fn may_name(&self, provider: &str, model: &str) -> bool {

@@ -9,7 +9,7 @@ use crate::{
     GatewayError,
     client::{self, Client},
     resilience::{Breaker, BreakerPolicy, Slots},
-    secret::{Needles, Secret},
+    secret::{Needles, Secret, fingerprint},
 };
 use hyper::{
     HeaderMap, Uri,
@@ -107,6 +107,8 @@ pub(crate) struct Provider {
     list_uri: Uri,
     /// Credentials and further headers, ready to be sent.
     pub(crate) headers: HeaderMap,
+    /// What stands for the secret ones in records.
+    pub(crate) fingerprints: Vec<(HeaderName, String)>,
     /// What must not come back.
     pub(crate) needles: Needles,
     pub(crate) client: Client,
@@ -158,14 +160,17 @@ impl Provider {
                            if that is meant";
             return Err(wrong(message.to_owned()));
         }
+        let headers = headers(config)?;
+        let secrets = headers.iter().filter(|(_, v)| v.is_sensitive());
         let mut provider = Self {
+            fingerprints: secrets.map(|(n, v)| (n.clone(), fingerprint(v.as_bytes()))).collect(),
             name: config.name.clone(),
             kind,
             base_url: base_url.to_owned(),
             list_uri: base.clone(),
             base,
             chat_uri: None,
-            headers: headers(config)?,
+            headers,
             needles: Needles::new(config.api_key.iter().chain(config.headers.iter().map(|(_, v)| v))),
             client: connector.client(config.connect_timeout, config.allow_link_local),
             first_byte_timeout: config.first_byte_timeout,
