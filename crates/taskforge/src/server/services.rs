@@ -211,9 +211,7 @@ async fn prune(parts: Arc<Parts>) -> Result<wire::Pruned, ApiError> {
             let data = json!({"removed": p.images, "package_files": p.package_files});
             (p.images.clone(), p.package_bytes, Event::ended(EventKind::ImagePrune, op, Outcome::Done, data))
         }
-        Err(e) => {
-            (Vec::new(), 0, Event::ended(EventKind::ImagePrune, op, Outcome::Failed, json!({"fault": e.code()})))
-        }
+        Err(e) => (Vec::new(), 0, Event::ended(EventKind::ImagePrune, op, Outcome::Failed, json!({"fault": e.code()}))),
     };
     let freed_bytes = removed.iter().filter_map(|id| sizes.get(id)).sum::<u64>() + package_bytes;
     let gone = removed.clone();
