@@ -106,7 +106,7 @@ pub enum Phase {
 pub enum Outcome {
     /// It took effect.
     Done,
-    /// It did not take effect.
+    /// It did not take effect, or not as a whole.
     NotDone,
     /// It took effect in part or failed half-way.
     Failed,

@@ -1,9 +1,10 @@
 //! `kill -9` at every failpoint: after the next start every task goes on by itself to the same result, nothing of ours
-//! happens twice, and nothing is left over.
+//! happens twice, nothing is left over, and the record says of each open act whether it took effect.
 //!
 //! The points are listed from the code. Each is armed alone, in a random order that a seed replays, and the server ends
 //! at it by `abort`. A point that no scenario reaches fails the suite.
 
+use crate::acts;
 use anyhow::{Context, Result, bail, ensure};
 use api::wire::{Budget, Event, Task};
 use e2e::{
@@ -289,6 +290,7 @@ fn scenarios(point: &str, n: usize) -> Vec<Scenario> {
 
 /// Arms a point, restarts the server with it, and plays scenarios until the point was reached.
 async fn strike(w: &mut World, point: &str, n: usize) -> Result<bool> {
+    acts::provoke(w, point).await?;
     w.kill().await?;
     w.settings.env.insert(ARMED.to_owned(), point.to_owned());
     // A point may lie in the start itself: then the server is started again without it.
@@ -319,16 +321,22 @@ async fn at_every_point() -> Result<()> {
     let stale: Vec<_> =
         ELSEWHERE.iter().filter(|(p, _)| !points::all().is_ok_and(|a| a.iter().any(|n| n == p))).collect();
     ensure!(stale.is_empty(), "no longer in the code: {stale:?}");
+    let stale = acts::stale(&points::all()?);
+    ensure!(stale.is_empty(), "no longer in the code: {stale:?}");
     all.retain(|p| ELSEWHERE.iter().all(|(e, _)| e != p));
     random.shuffle(&mut all);
     println!("{} crash points; {SEED}={} replays this order", all.len(), random.seed);
     world(Settings::default(), async |w| {
         let (mut never, mut failed) = (Vec::new(), Vec::new());
-        let mut images = 0;
+        let (mut images, mut seen) = (0, 0);
         for point in &all {
             images += usize::from(point.starts_with("image."));
             let began = Instant::now();
-            match strike(w, point, images).await {
+            let struck = match strike(w, point, images).await {
+                Ok(true) => acts::closed_rightly(w, point, &mut seen).await.map(|()| true),
+                other => other,
+            };
+            match struck {
                 Ok(true) => println!("{point}: {:.1} s", began.elapsed().as_secs_f32()),
                 Ok(false) => never.push(point.clone()),
                 Err(e) => {

@@ -1,6 +1,7 @@
 //! End-to-end suites: the real server, Docker and OpenClaw. `scripts/e2e` runs them.
 
 mod access;
+mod acts;
 mod budget;
 mod crash;
 mod decisions;
