@@ -24,6 +24,7 @@ macro_rules! crash_point {
 pub mod archive;
 pub mod base;
 pub mod build;
+mod cache;
 pub mod dockerfile;
 pub mod engine;
 pub mod error;
