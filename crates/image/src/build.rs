@@ -115,13 +115,7 @@ impl Images {
         }
         let tag = self.task_tag(&key);
         let query = self.build_query(input, &key, &tag);
-        let mut outcome = Outcome::default();
-        crash_point!("image.build.before");
-        let sent = engine::post_stream(&self.shared.docker, &query, engine::tar_stream(parts), |message| {
-            drop(outcome.take(&message));
-        });
-        sent.await?;
-        crash_point!("image.build.after");
+        let outcome = self.send_build(&query, parts).await?;
         if let Some(step) = outcome.error {
             let log_tail = Vec::from(outcome.tail).join("\n");
             return Err(BuildError::Failed { step, log_tail });
@@ -130,6 +124,22 @@ impl Images {
             self.inspect(&tag).await?.ok_or_else(|| ImageError::protocol("docker built an image and lost it"))?;
         self.check_base(&input.base_image, &built).await?;
         Ok(self.describe(&built, tag, key, recipe.dockerfile, false))
+    }
+
+    /// Sends the build; what it leaves in the Engine's cache goes again, also when it failed.
+    async fn send_build(&self, query: &str, parts: Vec<Part>) -> Result<Outcome, ImageError> {
+        let traces = self.traces(&parts).await;
+        let count = traces.as_ref().map(|t| t.uploaded.clone()).unwrap_or_default();
+        let context = engine::counted(engine::tar_stream(parts), count);
+        let mut outcome = Outcome::default();
+        crash_point!("image.build.before");
+        let sent = engine::post_stream(&self.shared.docker, query, context, |message| {
+            drop(outcome.take(&message));
+        });
+        let sent = sent.await;
+        crash_point!("image.build.after");
+        self.forget(traces).await;
+        sent.map(|()| outcome)
     }
 
     fn task_tag(&self, key: &str) -> String {

@@ -9,13 +9,23 @@
 use crate::error::ImageError;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::{Request, body::Frame};
+use hyper::{Method, Request, body::Frame};
 use hyper_util::rt::TokioIo;
 use sandbox::Docker;
 use serde_json::Value;
-use std::{collections::VecDeque, future::Future, io, path::PathBuf, pin::Pin};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -49,7 +59,7 @@ pub(crate) struct Outcome {
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-type TarStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+pub(crate) type TarStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// A tar archive of the parts, as a stream that reads each file when its turn comes.
 pub(crate) fn tar_stream(parts: Vec<Part>) -> TarStream {
@@ -100,6 +110,37 @@ pub(crate) async fn post_stream(
     docker: &Docker,
     path_and_query: &str,
     body: TarStream,
+    each: impl FnMut(Value),
+) -> Result<(), ImageError> {
+    exchange(docker, Method::POST, path_and_query, body, each).await
+}
+
+/// Sends a GET and hands each JSON message of the answer to `each`.
+pub(crate) async fn get_stream(
+    docker: &Docker,
+    path_and_query: &str,
+    each: impl FnMut(Value),
+) -> Result<(), ImageError> {
+    exchange(docker, Method::GET, path_and_query, no_body(), each).await
+}
+
+/// A request body without bytes.
+pub(crate) fn no_body() -> TarStream {
+    Box::pin(futures::stream::empty())
+}
+
+/// A body whose bytes are counted as they go.
+pub(crate) fn counted(body: TarStream, count: Arc<AtomicU64>) -> TarStream {
+    Box::pin(body.inspect_ok(move |chunk| {
+        count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    }))
+}
+
+async fn exchange(
+    docker: &Docker,
+    method: Method,
+    path_and_query: &str,
+    body: TarStream,
     mut each: impl FnMut(Value),
 ) -> Result<(), ImageError> {
     let version = docker.client().await?.client_version();
@@ -113,7 +154,9 @@ pub(crate) async fn post_stream(
     };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(endpoint, &e))?;
-    let request = Request::post(format!("/v{version}{path_and_query}"))
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("/v{version}{path_and_query}"))
         .header("host", "docker")
         .header("content-type", "application/x-tar")
         .body(StreamBody::new(body.map(|chunk| chunk.map(Frame::data))))

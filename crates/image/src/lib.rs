@@ -10,7 +10,8 @@
 //! - Resolving reaches only the configured registries, through one proxy that reports each lookup before it leaves.
 //! - A build has no network. Its Dockerfile names the hash of the whole set, so a build cache cannot serve another one.
 //! - No text of an agent reaches a shell, a Dockerfile or a command line before it passed [`spec`].
-//! - Images of this installation carry its label; only those are ever removed.
+//! - Images of this installation carry its label; only those are ever removed. The build cache knows no labels: `cache`
+//!   removes only records that are known to be a build's own.
 //!
 //! It knows no database, no workflow and no person.
 
@@ -24,6 +25,7 @@ macro_rules! crash_point {
 pub mod archive;
 pub mod base;
 pub mod build;
+mod cache;
 pub mod dockerfile;
 pub mod engine;
 pub mod error;

@@ -194,3 +194,25 @@ async fn a_set_that_does_not_install_fails_with_the_tools_words() {
     assert!(log_tail.contains("libjq1"), "{log_tail}");
     bench.end().await;
 }
+
+/// What the Engine's build cache says of its records.
+fn cache() -> String {
+    let args = ["system", "df", "--verbose", "--format", "{{json .BuildCache}}"];
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_leaves_no_step_of_its_own_in_the_build_cache() {
+    let bench = Bench::new().await;
+    let resolved = bench.resolve(&[(Ecosystem::Pip, "six", None)]).await.unwrap();
+    let dockerfile = &resolved.candidate.dockerfile;
+    let sums = dockerfile.split("echo '").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(sums.len() == 64, "{dockerfile}");
+    let built = bench.build(&resolved).await.unwrap();
+    assert!(!built.reused);
+    assert!(!cache().contains(sums), "a step of this set is still in the cache");
+    works(&built.id, "python3 -c 'import six'");
+    bench.end().await;
+}

@@ -112,10 +112,9 @@ impl Finding {
             }
             Self::Unseen(why) => data["why"] = why.into(),
         }
-        match begun.kind {
+        if begun.kind == EventKind::McpCall {
             // The agent was not told; it sees its request when it is resumed.
-            EventKind::McpCall => data["answered"] = false.into(),
-            _ => {}
+            data["answered"] = false.into();
         }
         let mut event = Event::ended(begun.kind, open.op, self.outcome(), data);
         (event.task, event.run, event.iteration) = (begun.task, begun.run, begun.iteration);
