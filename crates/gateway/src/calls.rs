@@ -8,7 +8,7 @@
 //! - The end of an answer (its `[DONE]`, or its last byte) is held back until the record of the call's end is written,
 //!   so that whatever an agent does next was recorded before.
 //! - There is no task per call. Everything runs where the client's connection runs; when the client goes away, its
-//!   connection drops the call, whose [`Open`] half then records the end as cut, with what had arrived. That closes the
+//!   connection drops the call, whose open half then records the end as cut, with what had arrived. That closes the
 //!   connection to the provider at once.
 //! - An answer is pulled by the client's connection: a client that does not read holds back the provider.
 //!
