@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 export TASKFORGE_DATA_DIR ?= $(CURDIR)/.taskforge
 LISTEN ?= 127.0.0.1:8000
+# Only one that was given moves a server that runs elsewhere.
+MOVED := $(if $(filter command environment,$(firstword $(origin LISTEN))),--listen $(LISTEN))
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 TASKFORGE := $(TARGET)/release/taskforge
 
@@ -41,8 +43,8 @@ down: built ## Stop the server; waiting tasks stay as they are
 	@$(TASKFORGE) down
 
 .PHONY: restart
-restart: build ## Stop the server and start it again
-	@scripts/with-env $(TASKFORGE) restart --listen $(LISTEN)
+restart: build ## Stop the server and start it again, at its address unless LISTEN is given
+	@scripts/with-env $(TASKFORGE) restart $(MOVED)
 
 .PHONY: logs
 logs: built ## Follow all logs
