@@ -228,12 +228,14 @@ fn providers(page: &mut Page, all: &[Arc<Provider>]) {
     }
     page.head("breaker_state", "gauge", "0: calls pass; 1: single probes pass; 2: nothing passes.");
     for p in all {
-        let state = match p.breaker.state(Instant::now()) {
-            BreakerState::Closed => 0,
-            BreakerState::HalfOpen => 1,
-            BreakerState::Open => 2,
-        };
-        page.value("breaker_state", &labels(p), state);
+        for (endpoint, state) in p.breakers.states(Instant::now()) {
+            let state = match state {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            page.value("breaker_state", &format!("{},endpoint=\"{endpoint}\"", labels(p)), state);
+        }
     }
     page.head("provider_calls", "gauge", "Calls under way at providers with a limit.");
     page.head("provider_queue", "gauge", "Calls that wait for a provider with a limit.");

@@ -14,6 +14,7 @@
 //! at any time ([`Registry::replace`]): calls under way keep what they began with.
 
 pub(crate) mod address;
+mod breakers;
 mod config;
 mod kind;
 mod list;

@@ -44,7 +44,7 @@ struct Answered {
     body: Bytes,
 }
 
-/// Makes the request for a target, unless its provider is left alone for now.
+/// Makes the request for a target, unless that endpoint of its provider is left alone for now.
 pub(super) fn admit(
     asked: &Asked,
     view: &View,
@@ -53,7 +53,9 @@ pub(super) fn admit(
     carries: &Carries,
     limit: Option<u64>,
 ) -> Result<(Prepared, Permit), Refusal> {
-    let permit = target.provider.breaker.admit(Instant::now()).map_err(|open| {
+    let ingress = asked.ingress;
+    let breaker = target.provider.breakers.of(ingress.operation(), target.provider.kind.format_for(ingress.format()));
+    let permit = breaker.admit(Instant::now()).map_err(|open| {
         let seconds = u32::try_from(open.retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         let message = format!(
             "the provider {:?} failed repeatedly and is left alone for {seconds} s; try again then",

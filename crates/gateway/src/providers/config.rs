@@ -2,13 +2,14 @@
 
 use super::{
     address,
+    breakers::Breakers,
     kind::{ANTHROPIC_VERSION, Operation, ProviderKind},
     list::Seen,
 };
 use crate::{
     GatewayError,
     client::{self, Client},
-    resilience::{Breaker, BreakerPolicy, Slots},
+    resilience::{BreakerPolicy, Slots},
     secret::{Needles, Secret, fingerprint},
 };
 use hyper::{
@@ -114,7 +115,7 @@ pub(crate) struct Provider {
     pub(crate) client: Client,
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) breaker: Breaker,
+    pub(crate) breakers: Breakers,
     /// None: no limit.
     pub(crate) slots: Option<Slots>,
     /// Held while it is asked for its models, so that it is asked once.
@@ -175,7 +176,7 @@ impl Provider {
             client: connector.client(config.connect_timeout, config.allow_link_local),
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
-            breaker: Breaker::new(limits.breaker),
+            breakers: Breakers::new(limits.breaker),
             slots: config.max_concurrency.map(|n| {
                 let queue = config.queue.unwrap_or(DEFAULT_QUEUE);
                 Slots::new(n as usize, queue as usize, limits.queue_timeout)

@@ -90,7 +90,7 @@ async fn what_happens_is_counted() {
         "taskforge_llm_retries_total 1",
         "taskforge_llm_refused_total{code=\"invalid_api_key\"} 1",
         "taskforge_llm_open_streams 0",
-        "taskforge_llm_breaker_state{provider=\"openai\"} 0",
+        "taskforge_llm_breaker_state{provider=\"openai\",endpoint=\"responses\"} 0",
         "taskforge_llm_call_seconds_count{provider=\"openai\",model=\"text\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");

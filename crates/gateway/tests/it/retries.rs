@@ -108,6 +108,8 @@ async fn a_provider_that_keeps_failing_is_left_alone_for_a_while() {
     assert_eq!(w.seen().len(), 3, "nothing went there any more");
     let (status, _) = w.ask("/v1/chat/completions", &chat("anthropic/text", false)).await;
     assert_eq!(status, StatusCode::OK, "the others are not concerned");
+    let (status, _) = w.ask("/v1/embeddings", &json!({"model":"openai/text","input":"x"})).await;
+    assert_eq!(status, StatusCode::OK, "nor is another endpoint of the same provider");
 }
 
 #[tokio::test]
