@@ -97,6 +97,8 @@ enum Scenario {
     Chain,
     /// A budget that is used up and raised.
     Budget,
+    /// A model that always fails: each call is tried again.
+    Failing,
 }
 
 /// Points that no task reaches, and where they are reached instead.
@@ -168,6 +170,9 @@ async fn create(w: &mut World, hit: &mut bool, behaviour: &[&str], name: &str) -
     if behaviour.first() == Some(&"spend") {
         new.budget = Some(Budget { calls: Some(2), ..Budget::default() });
     }
+    if behaviour.first() == Some(&"calls") {
+        behaviour[1].clone_into(&mut new.llm_model);
+    }
     let id = through(w, hit, "the task's creation", async |w| {
         let known: Value = w.client.get("/api/tasks?limit=200").await?;
         let mut items = known["items"].as_array().into_iter().flatten();
@@ -233,6 +238,14 @@ async fn play(w: &mut World, scenario: Scenario, name: &str) -> Result<bool> {
             ensure!(text == "1\n2\n3\n", "{text}");
             task
         }
+        Scenario::Failing => {
+            let task = create(w, &mut hit, &["calls", "openai/status-500"], name).await?;
+            decide_until_ended(w, &mut hit, &task, None).await?;
+            let text =
+                through(w, &mut hit, "the result", async |w| Ok(Some(w.delivered(&task, "got.json").await?))).await?;
+            ensure!(text.contains(r#""status": 500"#), "{text}");
+            task
+        }
         Scenario::Pair => {
             let task = create(w, &mut hit, &["pair"], name).await?;
             decide_until_ended(w, &mut hit, &task, Some("toml")).await?;
@@ -283,6 +296,7 @@ fn scenarios(point: &str, n: usize) -> Vec<Scenario> {
         p if p.starts_with("image.") => S::Package(NEW[n % NEW.len()]),
         p if p.contains(".budget.") => S::Budget,
         p if p.contains(".stop.") => S::Stop,
+        p if p.ends_with("_attempt") => S::Failing,
         _ => S::Package("six"),
     };
     [first, S::Stop, S::Pair].to_vec()
