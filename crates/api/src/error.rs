@@ -66,6 +66,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "the routes are listed at /docs";
     /// There is nothing by that id.
     NotFound = "not_found", NOT_FOUND, "list what there is, for example with `taskforge task list`";
+    /// Bodies are still needed: their task has not ended, or a model call is under way.
+    BodiesInUse = "bodies_in_use", CONFLICT, "cancel the task or wait for its end, and for the end of model calls; then erase again";
     /// The content was erased.
     Erased = "erased", GONE, "it cannot be had back; its commitment in the log still stands";
     /// The file was seen in the workspace but its bytes were not kept.

@@ -77,6 +77,7 @@ fn gateway_routes() -> OpenApiRouter<Api> {
         .routes(routes!(routes::llm::attempts))
         .routes(routes!(routes::llm::body))
         .routes(routes!(routes::llm::export))
+        .routes(routes!(routes::llm::erase))
         .routes(routes!(routes::llm::models))
         .merge(
             OpenApiRouter::new()

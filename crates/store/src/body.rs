@@ -1,10 +1,14 @@
 //! Bodies: prompts, answers, files. Encrypted under a key per task, referred to by a salted commitment. Those of model
 //! calls lie in the journal, under keys of any scope; the rest in the database or the blob folder.
 //!
-//! Erasing a task's key makes its bodies unreadable for good; the salts go with them, so that a commitment cannot be
-//! tested against guesses. The log, which holds commitments only, stays valid.
+//! Erasing a scope's key makes its bodies unreadable for good ([`erase`]); the salts go with them, so that a commitment
+//! cannot be tested against guesses. The log, which holds commitments only, stays valid. What the scope records later is
+//! encrypted under the next generation of its key: `SCOPE`, then `SCOPE#2`, `SCOPE#3`, each with a row of its own.
 
+mod erase;
 mod stored;
+
+pub use erase::ErasedBodies;
 
 use crate::{Store, StoreError, Tx, journal::Position, recorder::seal::ScopeKey};
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, aead::Aead};
@@ -25,9 +29,9 @@ pub const LARGE_BODY_BYTES: usize = 256 << 10;
 /// Keys that are kept at hand.
 const CACHED_KEYS: usize = 1024;
 
-/// Keys made or read before; forgotten when a transaction that may have made one is rolled back.
+/// Keys made or read before, by scope, with the names of their generations; forgotten when a transaction that may have made one is rolled back.
 #[derive(Default)]
-pub(crate) struct KeyCache(HashMap<String, [u8; 32]>);
+pub(crate) struct KeyCache(HashMap<String, (String, [u8; 32])>);
 
 impl KeyCache {
     /// Forgets all keys.
@@ -52,7 +56,7 @@ impl Tx {
         if size > MAX_BODY_BYTES {
             return Err(StoreError::TooLarge { size, max: MAX_BODY_BYTES });
         }
-        let key = self.body_key(scope).await?;
+        let (scope, key) = self.body_key(scope).await?;
         let (salt, nonce) = (random::<32>()?, random::<12>()?);
         let commitment = audit::commitment(&salt, bytes);
         let sealed = ChaCha20Poly1305::new(Key::from_slice(&key))
@@ -74,49 +78,70 @@ impl Tx {
         Ok(BodyRef { commitment, size })
     }
 
-    pub(crate) async fn body_key(&mut self, scope: &str) -> Result<[u8; 32], StoreError> {
-        if let Some(key) = self.keys.0.get(scope) {
-            return Ok(*key);
+    /// The key under which bodies of a scope are encrypted now, with the name of its generation; a fresh one where there
+    /// is none, or the last was erased.
+    pub(crate) async fn body_key(&mut self, scope: &str) -> Result<(String, [u8; 32]), StoreError> {
+        if let Some(known) = self.keys.0.get(scope) {
+            return Ok(known.clone());
         }
-        sqlx::query("INSERT INTO body_key (scope, key) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(scope)
-            .bind(random::<32>()?.as_slice())
-            .execute(&mut self.conn)
-            .await?;
-        let key: Option<Vec<u8>> = sqlx::query_scalar("SELECT key FROM body_key WHERE scope = $1")
-            .bind(scope)
-            .fetch_one(&mut self.conn)
-            .await?;
-        let key = to_key(key)?;
+        let newest: Option<(String, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT scope, key FROM body_key WHERE scope = $1 OR (scope > $1 || '#' AND scope < $1 || '$')
+             ORDER BY length(scope) DESC, scope DESC LIMIT 1",
+        )
+        .bind(scope)
+        .fetch_optional(&mut self.conn)
+        .await?;
+        let known = match newest {
+            Some((name, Some(key))) => (name, to_key(Some(key))?),
+            Some((name, None)) => self.body_key_make(generation_after(&name)?).await?,
+            None => self.body_key_make(scope.to_owned()).await?,
+        };
         if self.keys.0.len() >= CACHED_KEYS {
             self.keys.forget();
         }
-        self.keys.0.insert(scope.to_owned(), key);
-        Ok(key)
+        self.keys.0.insert(scope.to_owned(), known.clone());
+        Ok(known)
     }
 
-    /// Erases every body of a task for good. The caller records why in the same transaction.
-    pub async fn bodies_erase(&mut self, task: &TaskId) -> Result<u64, StoreError> {
-        let scope = task.to_string();
-        self.gate_close(*task).await?;
-        self.gates.forget_key(&scope);
-        sqlx::query("UPDATE body_key SET key = NULL, erased_at = $2 WHERE scope = $1")
-            .bind(&scope)
-            .bind(self.now_text())
+    async fn body_key_make(&mut self, name: String) -> Result<(String, [u8; 32]), StoreError> {
+        let key = random::<32>()?;
+        sqlx::query("INSERT INTO body_key (scope, key) VALUES ($1, $2)")
+            .bind(&name)
+            .bind(key.as_slice())
             .execute(&mut self.conn)
             .await?;
-        let erased = sqlx::query("UPDATE body SET salt = x'', nonce = x'', data = NULL WHERE scope = $1")
-            .bind(&scope)
-            .execute(&mut self.conn)
-            .await?;
-        let in_journal: i64 = sqlx::query_scalar("SELECT COUNT(request) + COUNT(response) FROM call WHERE scope = $1")
-            .bind(&scope)
-            .fetch_one(&mut self.conn)
-            .await?;
-        self.keys.0.remove(&scope);
-        self.tool_calls_forget(*task).await?;
-        Ok(erased.rows_affected() + in_journal.cast_unsigned())
+        Ok((name, key))
     }
+
+    /// The key of this very generation; fails if it was erased.
+    pub(crate) async fn body_key_of(&mut self, name: &str) -> Result<[u8; 32], StoreError> {
+        if let Some((known, key)) = self.keys.0.get(base_of(name))
+            && known == name
+        {
+            return Ok(*key);
+        }
+        let key: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT key FROM body_key WHERE scope = $1")
+            .bind(name)
+            .fetch_optional(&mut self.conn)
+            .await?;
+        to_key(key.flatten())
+    }
+}
+
+/// Stands between a scope and the number of its key's generation, from the second on. No scope has it in its name.
+const GENERATION: char = '#';
+
+/// The scope of a generation of its key.
+pub(crate) fn base_of(name: &str) -> &str {
+    name.split_once(GENERATION).map_or(name, |(scope, _)| scope)
+}
+
+/// The name of the generation after this one.
+fn generation_after(name: &str) -> Result<String, StoreError> {
+    let (scope, number) = name.split_once(GENERATION).unwrap_or((name, "1"));
+    let next = number.parse::<u32>().ok().and_then(|n| n.checked_add(1));
+    let next = next.ok_or_else(|| StoreError::corrupt(format!("the body key {name:?} has no number")))?;
+    Ok(format!("{scope}{GENERATION}{next}"))
 }
 
 impl Store {
@@ -160,7 +185,12 @@ impl Store {
         for (segment, offset) in places {
             let (journal, at) = (Arc::clone(&self.0.journal), Position { segment, offset: offset.cast_unsigned() });
             let found = tokio::task::spawn_blocking(move || stored::find(journal.dir(), at, &bytes));
-            let Some(found) = found.await.map_err(|_| StoreError::Closed)?? else { continue };
+            let found = match found.await.map_err(|_| StoreError::Closed)? {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(StoreError::Corrupt(_)) if self.segment_erased(segment).await? => return Err(StoreError::Erased),
+                Err(e) => return Err(e),
+            };
             let key: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT key FROM body_key WHERE scope = $1")
                 .bind(&found.scope)
                 .fetch_optional(self.reader())

@@ -133,7 +133,7 @@ impl Tx {
         if ended.tools.is_empty() {
             return Ok(Vec::new());
         }
-        let key = match self.body_key(entry.scope).await {
+        let key = match self.body_key_of(entry.scope).await {
             Ok(key) => crate::recorder::seal::ScopeKey::new(entry.scope, &key)?,
             Err(StoreError::Erased) => return Ok(vec![None; ended.tools.len()]),
             Err(e) => return Err(e),

@@ -38,7 +38,7 @@ mod tx;
 mod writer;
 
 pub use access::*;
-pub use body::{LARGE_BODY_BYTES, MAX_BODY_BYTES};
+pub use body::{ErasedBodies, LARGE_BODY_BYTES, MAX_BODY_BYTES};
 pub use budget::BudgetShort;
 pub use calls::*;
 pub use error::StoreError;

@@ -22,7 +22,10 @@ pub use body::{BodyWriter, Written};
 pub(crate) use types::token_scope;
 pub use types::*;
 
-use crate::{Durability, Store, StoreError, journal::Appended};
+use crate::{
+    Durability, Store, StoreError,
+    journal::{Appended, frame::Closed},
+};
 use domain::ids::{CallId, TaskId};
 use futures::FutureExt;
 use gate::{Gate, State};
@@ -104,14 +107,13 @@ impl Recorder {
             return Err(StoreError::conflict("needs_gate", format!("a call of {task} passes its gate")));
         }
         self.journal().room().await?;
-        let key = self.key(&caller.scope()).await?;
-        let prepared = self.prepare(key, &new).await?;
-        let (call, frame) = prepared.begin(
-            Passing { epoch: self.journal().epoch(), caller, retry_of: None, seen: &[] },
-            &new,
-            first,
-        )?;
-        self.durable(self.journal().append(frame, true)?).await?;
+        let (call, appended) = self
+            .under_key(&caller.scope(), &new, |prepared| {
+                let passing = Passing { epoch: self.journal().epoch(), caller, retry_of: None, seen: &[] };
+                prepared.begin(passing, &new, first)
+            })
+            .await?;
+        self.durable(appended).await?;
         Ok(call)
     }
 
@@ -130,9 +132,10 @@ impl Recorder {
             RefusedCaller::Unknown => None,
         };
         self.journal().room().await?;
-        let key = self.key(&caller.as_ref().map_or_else(|| NOBODY.to_owned(), Caller::scope)).await?;
-        let (id, frame) = self.prepare(key, &new).await?.refuse(&new, caller.as_ref(), None, &why)?;
-        self.durable(self.journal().append(frame, true)?).await?;
+        let scope = caller.as_ref().map_or_else(|| NOBODY.to_owned(), Caller::scope);
+        let (id, appended) =
+            self.under_key(&scope, &new, |prepared| prepared.refuse(&new, caller.as_ref(), None, &why)).await?;
+        self.durable(appended).await?;
         Ok(id)
     }
 
@@ -174,11 +177,15 @@ impl Recorder {
     pub async fn carry(&self, caller: &Caller, tool_id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.caught_up().await;
         let scope = caller.scope();
-        let row = sqlx::query("SELECT sealed FROM reasoning_carry WHERE scope = $1 AND tool_id = $2")
-            .bind(&scope)
-            .bind(tool_id)
-            .fetch_optional(self.store.reader())
-            .await?;
+        // Those of an earlier generation were erased with it.
+        let row = sqlx::query(
+            "SELECT sealed FROM reasoning_carry
+             WHERE (scope = $1 OR (scope > $1 || '#' AND scope < $1 || '$')) AND tool_id = $2",
+        )
+        .bind(&scope)
+        .bind(tool_id)
+        .fetch_optional(self.store.reader())
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let mut sealed: Vec<u8> = row.try_get("sealed")?;
         let key = self.key(&scope).await?;
@@ -214,11 +221,34 @@ impl Recorder {
     }
 
     async fn key(&self, scope: &str) -> Result<Arc<ScopeKey>, StoreError> {
-        if let Some(key) = self.store.0.gates.key(scope) {
-            return Ok(key);
+        // Held while it is looked for, so that it is not dropped from those that are kept.
+        let mut _loaded = None;
+        for _ in 0..GATE_TRIES {
+            if let Some(key) = self.store.0.gates.key(scope) {
+                return Ok(key);
+            }
+            let wanted = scope.to_owned();
+            let load = crate::work(move |tx| async move { tx.key_load(&wanted).await }.boxed());
+            _loaded = Some(self.store.write(Durability::Power, load).await?);
         }
-        let scope = scope.to_owned();
-        self.store.write(Durability::Power, move |tx| async move { tx.key_load(&scope).await }.boxed()).await
+        Err(StoreError::conflict("key_changing", format!("bodies of {scope} are erased too often to record a call")))
+    }
+
+    /// Seals a request and appends the frame that `make` makes of it, while the key of the scope is not erased.
+    async fn under_key<T>(
+        &self,
+        scope: &str,
+        new: &NewCall,
+        make: impl FnOnce(Prepared) -> Result<(T, Closed), StoreError>,
+    ) -> Result<(T, Appended), StoreError> {
+        for _ in 0..GATE_TRIES {
+            let key = self.key(scope).await?;
+            let prepared = self.prepare(Arc::clone(&key), new).await?;
+            let Some(_in_use) = key.in_use() else { continue };
+            let (made, frame) = make(prepared)?;
+            return Ok((made, self.journal().append(frame, true)?));
+        }
+        Err(StoreError::conflict("key_changing", format!("bodies of {scope} are erased too often to record a call")))
     }
 
     async fn prepare(&self, key: Arc<ScopeKey>, new: &NewCall) -> Result<Prepared, StoreError> {

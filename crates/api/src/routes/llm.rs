@@ -1,8 +1,8 @@
 //! Model calls, with all that was sent and received, and the models that there are.
 
 use crate::{
-    Api, ApiError, ApiResult,
-    extract::{self, Params},
+    Api, ApiError, ApiResult, ErrorEnvelope, Identity,
+    extract::{self, JsonBody, Params},
     wire,
 };
 use axum::{
@@ -12,10 +12,16 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use domain::ids::{CallId, KeyId};
+use domain::{
+    event::Actor,
+    ids::{CallId, KeyId},
+};
 use futures::{Stream, stream};
 use std::collections::{HashMap, VecDeque};
 use store::{CallFilter, CallScope, Store, StoreError};
+
+/// Characters of the reason of an erasure.
+const MAX_REASON_CHARS: usize = 500;
 
 /// Lists model calls, oldest first, refused and failed ones too.
 #[utoipa::path(get, path = "/api/llm/calls", operation_id = "list_calls", tag = "llm", params(wire::ListCalls),
@@ -119,7 +125,7 @@ async fn detail(store: &Store, call: store::Call) -> ApiResult<wire::CallDetail>
     let normalised = text(store, call.normalised.as_deref()).await?.and_then(|t| serde_json::from_str(&t).ok());
     let tries = tries(store, &call).await?;
     let call = named(store, call, &mut HashMap::new()).await?;
-    Ok(wire::CallDetail { call, request, response, normalised, tries })
+    Ok(wire::CallDetail { call, erased: request.is_none(), request, response, normalised, tries })
 }
 
 /// Each try; a body that is the call's own is not repeated.
@@ -200,6 +206,35 @@ async fn text(store: &Store, commitment: Option<&str>) -> ApiResult<Option<Strin
         Err(StoreError::Erased) => Ok(None),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Erases every body of a task, a caller's key or an API token for good. Records and log stay.
+#[utoipa::path(post, path = "/api/llm/bodies/erase", operation_id = "erase_bodies", tag = "llm",
+    request_body = wire::EraseBodies,
+    responses((status = 200, description = "What was erased", body = wire::ErasedBodies),
+        (status = 409, description = "The task has not ended, or a call is under way: `bodies_in_use`",
+            body = ErrorEnvelope)))]
+pub(crate) async fn erase(
+    State(api): State<Api>,
+    identity: Identity,
+    JsonBody(body, _): JsonBody<wire::EraseBodies>,
+) -> ApiResult<Json<wire::ErasedBodies>> {
+    extract::words("reason", &body.reason, MAX_REASON_CHARS)?;
+    let scope = match (&body.task, &body.key, &body.token) {
+        (Some(task), None, None) => CallScope::Task(api.store.task_get(extract::id(task)?).await?.id),
+        (None, Some(key), None) => CallScope::Key(api.store.key_get(key).await?.key.id),
+        (None, None, Some(name)) => {
+            let known = api.store.token_list().await?.into_iter().any(|t| t.name == *name);
+            if !known {
+                return Err(ApiError::not_found("token", domain::text::visible_line(name)));
+            }
+            CallScope::Token(name.clone())
+        }
+        _ => return Err(ApiError::value("name one of task, key and token")),
+    };
+    let reason = domain::text::visible_line(&body.reason);
+    let erased = api.store.bodies_erase(scope, reason, Actor::Token { name: identity.name }).await?;
+    Ok(Json(wire::ErasedBodies { bodies: erased.bodies, entry: erased.leaf }))
 }
 
 /// Lists the models that the configured providers offer, and the aliases.

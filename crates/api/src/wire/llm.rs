@@ -179,6 +179,9 @@ pub struct CallDetail {
     /// The call.
     #[serde(flatten)]
     pub call: Call,
+    /// Whether the bodies were erased: request, response, what was read out of it, and those of the tries.
+    #[serde(default)]
+    pub erased: bool,
     /// The whole request as the caller sent it; none: erased.
     pub request: Option<String>,
     /// The whole answer as the caller got it; none: erased, or there was none.
@@ -244,6 +247,33 @@ impl Attempt {
             begun_at: a.begun_at,
         }
     }
+}
+
+/// Whose bodies are to be erased for good, and why. One of `task`, `key` and `token` is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EraseBodies {
+    /// A task that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// A caller's key, by name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// An API token, by name: `llm chat` and the playground.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Why: it stands in the audit log, which keeps it.
+    #[schema(example = "asked for by the data subject, ticket 4711")]
+    pub reason: String,
+}
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErasedBodies {
+    /// How many bodies.
+    pub bodies: u64,
+    /// The entry of the audit log that says so.
+    pub entry: u64,
 }
 
 /// How many calls there are.

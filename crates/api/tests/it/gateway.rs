@@ -77,6 +77,43 @@ async fn a_key_is_shown_once_and_revoked() {
 }
 
 #[tokio::test]
+async fn bodies_are_erased_with_a_reason_once_nothing_needs_them() {
+    let s = Server::start().await;
+    let path = "/api/llm/bodies/erase";
+    let task = s.task().await;
+    let why = "ticket 4711";
+    let running = error(s.post(path, json!({"task": task, "reason": why})).await, 409, "bodies_in_use");
+    assert!(running["message"].as_str().unwrap().contains("created"), "{running}");
+    for bad in [
+        json!({"reason": why}),
+        json!({"task": task, "token": "anna", "reason": why}),
+        json!({"token": "anna", "reason": " "}),
+        json!({"token": "anna", "reason": "x".repeat(501)}),
+    ] {
+        error(s.post(path, bad).await, 400, "invalid_value");
+    }
+    error(s.post(path, json!({"token": "anna"})).await, 400, "invalid_json");
+    for (kind, name) in [("key", "none"), ("token", "none"), ("task", "task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")] {
+        error(s.post(path, json!({kind: name, "reason": why})).await, 404, "not_found");
+    }
+    let (status, cancelled) = s.post(&format!("/api/tasks/{task}/cancel"), json!({})).await;
+    assert!(status.is_success() && cancelled["status"] == "cancelled", "{cancelled}");
+    let (status, erased) = s.post(path, json!({"task": task, "reason": why})).await;
+    assert_eq!(status, StatusCode::OK, "{erased}");
+    assert!(erased["bodies"].as_u64().unwrap() > 0, "{erased}");
+
+    let (_, timeline) = s.get(&format!("/api/tasks/{task}/timeline")).await;
+    let events = timeline["items"].as_array().unwrap();
+    let bodies: Vec<&Value> = events.iter().filter_map(|e| e["bodies"].as_object()).flat_map(|b| b.values()).collect();
+    assert!(!bodies.is_empty() && bodies.iter().all(|b| b["erased"] == true && b["text"].is_null()), "{timeline}");
+    let last = events.last().unwrap();
+    assert_eq!((&last["kind"], &last["actor"]["name"]), (&json!("body.erased"), &json!("anna")));
+    assert_eq!((&last["data"]["reason"], &last["data"]["bodies"]), (&json!(why), &erased["bodies"]));
+    let (status, nothing) = s.post(path, json!({"token": "anna", "reason": why})).await;
+    assert_eq!((status, &nothing["bodies"]), (StatusCode::OK, &json!(0)));
+}
+
+#[tokio::test]
 async fn providers_are_saved_under_the_tokens_name() {
     let s = Server::start().await;
     let body = json!({"kind": "ollama", "base_url": "http://x"});

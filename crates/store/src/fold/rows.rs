@@ -209,7 +209,7 @@ impl Rows {
         self.at.insert(begun.id.to_owned(), self.calls.len());
         self.calls.push(CallRow {
             id: begun.id.to_owned(),
-            scope: entry.scope.to_owned(),
+            scope: crate::body::base_of(entry.scope).to_owned(),
             task: own(begun.task),
             run: own(begun.run),
             iteration: begun.iteration,

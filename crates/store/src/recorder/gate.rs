@@ -12,7 +12,7 @@
 //!   What it was told may be in what it loaded too, so telling it twice changes nothing.
 
 use super::seal::ScopeKey;
-use crate::{CallContext, CallStatus, StoreError};
+use crate::{CallContext, CallStatus, StoreError, body::base_of};
 use domain::ids::{CallId, TaskId};
 use std::{
     collections::{HashMap, VecDeque},
@@ -158,13 +158,18 @@ impl Gates {
     pub(crate) fn keep_key(&self, key: Arc<ScopeKey>) {
         let mut keys = self.keys();
         if keys.len() >= KEPT {
-            keys.clear();
+            // One that is in use stays, so that it can be retired.
+            keys.retain(|_, key| Arc::strong_count(key) > 1);
         }
-        keys.insert(key.scope.clone(), key);
+        keys.entry(base_of(&key.scope).to_owned()).or_insert(key);
     }
 
-    pub(crate) fn forget_key(&self, scope: &str) {
-        self.keys().remove(scope);
+    /// Lets no further call begin under the key of a scope.
+    pub(crate) fn retire_key(&self, scope: &str) {
+        let key = self.keys().remove(scope);
+        if let Some(key) = key {
+            key.retire();
+        }
     }
 }
 
@@ -179,6 +184,11 @@ impl Opening {
     pub(crate) fn commit(&mut self, gates: &Gates) {
         self.gates.drain(..).for_each(|(gate, known)| gate.open(known));
         self.keys.drain(..).for_each(|key| gates.keep_key(key));
+    }
+
+    /// Keeps no key of a scope that was loaded in this transaction.
+    pub(crate) fn retire_key(&mut self, scope: &str) {
+        self.keys.retain(|key| base_of(&key.scope) != scope);
     }
 
     pub(crate) fn drop_all(&mut self) {
@@ -200,18 +210,18 @@ impl crate::Tx {
         // Whatever was appended before the gate was there is folded by now, or is folded here.
         self.fold().await?;
         let context = self.call_context(task).await?;
-        let scope = task.to_string();
-        let key = self.body_key(&scope).await?;
-        let key = Arc::new(ScopeKey::new(&scope, &key)?);
+        let (name, key) = self.body_key(&task.to_string()).await?;
+        let key = Arc::new(ScopeKey::new(&name, &key)?);
         let unanswered = self.tool_calls_open(task).await?;
         self.opening.gates.push((gate, Known { context, key, unanswered }));
         Ok(())
     }
 
-    /// Makes sure of the key of a scope; it is kept after the commit.
+    /// Makes sure of the key of a scope. It is kept after the commit, and is to be taken from there: only what is kept can
+    /// be retired.
     pub(crate) async fn key_load(&mut self, scope: &str) -> Result<Arc<ScopeKey>, StoreError> {
-        let key = self.body_key(scope).await?;
-        let key = Arc::new(ScopeKey::new(scope, &key)?);
+        let (name, key) = self.body_key(scope).await?;
+        let key = Arc::new(ScopeKey::new(&name, &key)?);
         self.opening.keys.push(Arc::clone(&key));
         Ok(key)
     }

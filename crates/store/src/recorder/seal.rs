@@ -9,6 +9,7 @@ use audit::Committer;
 use hmac::{Hmac, Mac};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use sha2::Sha256;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 pub(crate) const SALT: usize = 32;
 const NONCE: usize = 12;
@@ -16,8 +17,10 @@ const TAG: usize = 16;
 
 /// The key of a scope, ready for use.
 pub(crate) struct ScopeKey {
+    /// The scope, with the generation of the key.
     pub(crate) scope: String,
     cipher: LessSafeKey,
+    retired: RwLock<bool>,
 }
 
 impl std::fmt::Debug for ScopeKey {
@@ -37,7 +40,18 @@ impl ScopeKey {
         mac.update(b"taskforge call journal, AES-256-GCM, 1");
         let derived: [u8; 32] = mac.finalize().into_bytes().into();
         let cipher = UnboundKey::new(&AES_256_GCM, &derived).map_err(broken)?;
-        Ok(Self { scope: scope.to_owned(), cipher: LessSafeKey::new(cipher) })
+        Ok(Self { scope: scope.to_owned(), cipher: LessSafeKey::new(cipher), retired: RwLock::new(false) })
+    }
+
+    /// Keeps the key from being retired while a call is recorded under it; none if it is retired.
+    pub(crate) fn in_use(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        let retired = self.retired.read().unwrap_or_else(PoisonError::into_inner);
+        (!*retired).then_some(retired)
+    }
+
+    /// From now on no call begins under it.
+    pub(crate) fn retire(&self) {
+        *self.retired.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// Seals what `write` adds to `out`: nonce, ciphertext, tag. Returns how many bytes that became.

@@ -4,10 +4,10 @@ use crate::{done, open, reopen, started};
 use bytes::Bytes;
 use domain::{
     budget::Amounts,
-    event::{EventKind, Leaf, Outcome, Phase},
+    event::{Actor, EventKind, Leaf, Outcome, Phase},
     ids::{KeyId, RunId, TaskId},
     plan::{Cause, IterationEnd, StopReason},
-    task::Command,
+    task::{Command, TaskStatus},
 };
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -341,6 +341,15 @@ async fn emitted_tool_calls_are_matched_at_once_and_get_their_results_once() {
     assert_eq!(store.body(tools[0].result.as_deref().unwrap()).await.unwrap(), b"one");
 }
 
+async fn erase(store: &Store, scope: impl Into<CallScope>) -> Result<u64, StoreError> {
+    let by = Actor::Token { name: "ada".into() };
+    store.bodies_erase(scope.into(), "asked for".into(), by).await.map(|erased| erased.bodies)
+}
+
+fn in_use<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Conflict { code: "bodies_in_use", .. }))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn erased_bodies_are_gone_and_their_segments_with_them() {
     let (store, dir) = open().await;
@@ -348,24 +357,124 @@ async fn erased_bodies_are_gone_and_their_segments_with_them() {
     let recorder = store.recorder(Durability::Process);
     let (first, second) = (let_out(&store, id).await, let_out(&store, id).await);
     let tool = EmittedToolCall { id: "c".into(), name: "exec".into(), arguments: "{}".into() };
-    recorder.end(&first, CallEnd { tool_calls: vec![tool], ..end(bytes("secret")) }).await.unwrap();
+    let carries = vec![("c".to_owned(), b"reasoning".to_vec())];
+    recorder.end(&first, CallEnd { tool_calls: vec![tool], carries, ..end(bytes("secret")) }).await.unwrap();
     let before = store.call_get(first.id()).await.unwrap();
-    assert!(done(&store, move |tx| async move { tx.bodies_erase(&id).await }.boxed()).await > 3);
-    for body in [&before.request, before.response.as_ref().unwrap()] {
-        assert!(matches!(store.body(body).await, Err(StoreError::Erased)));
-    }
-    // What was under way ends, unreadable; nothing further is let out.
+    assert!(in_use(&erase(&store, id).await), "it runs");
+    done(&store, move |tx| tx.task_show_status(id, TaskStatus::Failed).boxed()).await;
+    assert!(in_use(&erase(&store, id).await), "a call is under way");
+    assert_eq!(store.body(&before.request).await.unwrap(), b"ask");
     recorder.end(&second, end(bytes("late secret"))).await.unwrap();
     let late = store.call_get(second.id()).await.unwrap();
-    assert!(matches!(store.body(late.response.as_deref().unwrap()).await, Err(StoreError::Erased)));
-    assert!(matches!(recorder.begin_task(id, new_call(b"ask"), judge).await, Err(StoreError::Erased)));
+    assert_eq!(recorder.carry(first.caller(), "c").await.unwrap().as_deref(), Some(&b"reasoning"[..]));
+    assert!(erase(&store, id).await.unwrap() > 5);
+    let gone = [&before.request, before.response.as_ref().unwrap(), late.response.as_ref().unwrap()];
+    for body in gone {
+        assert!(matches!(store.body(body).await, Err(StoreError::Erased)));
+    }
+    assert_eq!(recorder.carry(first.caller(), "c").await.unwrap(), None);
     drop((store, recorder));
     let store = reopen(&dir).await;
     assert_eq!(segments(dir.path()).len(), 1, "only the one that is written now");
-    assert!(matches!(
-        store.body(&before.request).await,
-        Err(StoreError::NotFound { .. } | StoreError::Corrupt(_) | StoreError::Erased)
-    ));
+    for body in gone {
+        assert!(matches!(store.body(body).await, Err(StoreError::Erased)), "also with its segment gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_erasure_a_caller_records_under_a_fresh_key() {
+    let (store, dir) = open().await;
+    let key = store::new_id(KeyId::from_uuid);
+    let callers = [
+        (Caller::Key { key }, CallScope::Key(key)),
+        (Caller::Token { name: "ada".into() }, CallScope::Token("ada".into())),
+    ];
+    let mut old = Vec::new();
+    let mut kept = Vec::new();
+    let mut store = store;
+    for round in 1..=3_u32 {
+        for (caller, scope) in &callers {
+            let recorder = store.recorder(Durability::Process);
+            let call = recorder.begin(caller.clone(), new_call(b"ask"), attempt("one", None)).await.unwrap();
+            assert!(in_use(&erase(&store, scope.clone()).await), "a call is under way");
+            let carries = vec![("c".to_owned(), b"reasoning".to_vec())];
+            recorder.end(&call, CallEnd { carries, ..end(bytes("secret")) }).await.unwrap();
+            let made = store.call_get(call.id()).await.unwrap();
+            assert_eq!(store.body(&made.request).await.unwrap(), b"ask");
+            assert!(recorder.carry(caller, "c").await.unwrap().is_some());
+            let refused = match caller {
+                Caller::Key { key } => RefusedCaller::Key(*key),
+                _ => RefusedCaller::Token("ada".into()),
+            };
+            let why = NotSent { http_status: 429, code: "over", message: "no".into() };
+            recorder.refuse(refused, new_call(b"no"), why).await.unwrap();
+            if round == 3 {
+                kept.push(made.request);
+                continue;
+            }
+            assert_eq!(erase(&store, scope.clone()).await.unwrap(), 3, "only what was recorded since");
+            assert_eq!(erase(&store, scope.clone()).await.unwrap(), 0);
+            assert!(recorder.carry(caller, "c").await.unwrap().is_none());
+            old.extend([made.request, made.response.unwrap()]);
+            let count = store.call_count(&CallFilter { scope: Some(scope.clone()), ..CallFilter::default() }).await;
+            assert_eq!(count.unwrap(), u64::from(round) * 2, "the calls stay");
+        }
+        if round == 2 {
+            drop(store);
+            store = reopen(&dir).await;
+        }
+        for body in &old {
+            assert!(matches!(store.body(body).await, Err(StoreError::Erased)));
+        }
+    }
+    drop(store);
+    let store = reopen(&dir).await;
+    for body in &kept {
+        assert_eq!(store.body(body).await.unwrap(), b"ask");
+    }
+    store.seal().await.unwrap();
+    let report = audit::verify(store.log_dir(), &store.log_key().await.unwrap(), &audit::VerifyOptions::default());
+    assert!(report.unwrap().valid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_begin_beside_erasures_are_readable_or_erased_and_never_lost() {
+    let (store, _dir) = open().await;
+    let key = store::new_id(KeyId::from_uuid);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = store.clone();
+        callers.spawn(async move {
+            let recorder = store.recorder(Durability::Process);
+            let mut made = Vec::new();
+            for _ in 0..40 {
+                let begun = recorder.begin(Caller::Key { key }, new_call(b"ask"), attempt("one", None)).await;
+                let call = begun.unwrap();
+                // It is under way, so nobody may have erased it.
+                let request = store.call_get(call.id()).await.unwrap().request;
+                assert_eq!(store.body(&request).await.unwrap(), b"ask");
+                recorder.end(&call, end(bytes("answer"))).await.unwrap();
+                made.push(request);
+            }
+            made
+        });
+    }
+    let mut erased = 0;
+    while !callers.is_empty() {
+        match erase(&store, key).await {
+            Ok(bodies) => erased += bodies,
+            other => assert!(in_use(&other), "{other:?}"),
+        }
+        while let Some(made) = callers.try_join_next() {
+            for request in made.unwrap() {
+                let read = store.body(&request).await;
+                assert!(matches!(read.as_deref(), Ok(b"ask") | Err(StoreError::Erased)), "{read:?}");
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    erased += erase(&store, key).await.unwrap();
+    assert_eq!(erased, 4 * 40 * 2, "each body once");
 }
 
 fn segments(dir: &Path) -> Vec<std::path::PathBuf> {

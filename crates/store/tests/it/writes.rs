@@ -1,7 +1,10 @@
 //! Transactions, the order of leaves, bodies, sealing.
 
-use crate::{open, reopen, started, task};
-use domain::event::{Event, EventKind};
+use crate::{done, open, reopen, started, task};
+use domain::{
+    event::{Actor, Event, EventKind},
+    task::TaskStatus,
+};
 use futures::FutureExt;
 use serde_json::json;
 use store::{Durability, EventFilter, StoreError};
@@ -69,7 +72,19 @@ async fn bodies_come_back_whole_until_they_are_erased_and_the_log_stays_valid() 
             || f.to_string_lossy().contains("state.db-")),
         "bodies lie encrypted outside the database"
     );
-    store.write(Durability::Power, move |tx| async move { tx.bodies_erase(&id).await }.boxed()).await.unwrap();
+    let by = || Actor::Token { name: "ada".into() };
+    let early = store.bodies_erase(id.into(), "asked for".into(), by()).await;
+    assert!(matches!(early, Err(StoreError::Conflict { code: "bodies_in_use", .. })), "it may start yet");
+    assert_eq!(store.body(&small.commitment).await.unwrap(), b"hello");
+    done(&store, move |tx| tx.task_show_status(id, TaskStatus::Cancelled).boxed()).await;
+    let blobs = || walk(&dir.path().join("blobs")).len();
+    assert_eq!(blobs(), 1);
+    let erased = store.bodies_erase(id.into(), "asked for".into(), by()).await.unwrap();
+    assert_eq!((erased.bodies, blobs()), (5, 0), "name, description, input file and the two");
+    let leaf = store.event_get(erased.leaf).await.unwrap().leaf.event;
+    assert_eq!((leaf.kind, leaf.task, leaf.actor), (EventKind::BodyErased, Some(id), by()));
+    let whose = id.to_string();
+    assert_eq!(leaf.data, json!({"bodies": 5, "reason": "asked for", "scope": "task", "whose": whose}));
     for body in [&small, &big] {
         assert!(matches!(store.body(&body.commitment).await, Err(StoreError::Erased)));
     }

@@ -1,6 +1,7 @@
-//! `taskforge llm`: make a model call, and look at those that were made.
+//! `taskforge llm`: make a model call, look at those that were made, erase what they said.
 
 mod chat;
+mod erase;
 mod look;
 
 use super::{Context, Outcome, served::Missing};
@@ -15,6 +16,7 @@ Examples:
   taskforge llm calls --count
   taskforge llm show call_0193a7c05c5a7f1e8b4de1a3c6f7b2d9
   taskforge llm export --since 2026-11-01T00:00:00Z --output calls.jsonl
+  taskforge llm erase --key ci \"asked for in ticket 4711\"
 
 Every call has a state: begun (it left, and has not ended), ended, failed, timed_out, cut (broken off; what had arrived
 is kept), refused (it did not leave), unknown (a crash left it open).";
@@ -43,6 +45,8 @@ pub(super) enum Llm {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Erase every body of a task, a key or a token for good; the records and the audit log stay.
+    Erase(erase::Erase),
 }
 
 /// Which calls.
@@ -99,6 +103,7 @@ pub(super) async fn run(c: &Context, command: Llm) -> Outcome {
         Llm::Calls(args) => look::calls(c, &served.client, args).await,
         Llm::Show { call, body } => look::show(c, &served.client, &call, body.as_deref()).await,
         Llm::Export { filter, output } => look::export(&served.client, &filter, output.as_deref()).await,
+        Llm::Erase(args) => erase::run(c, &served.client, args).await,
         Llm::Chat(args) => chat::run(c, args).await,
     };
     served.end().await?;

@@ -76,6 +76,57 @@ async fn calls_are_listed_shown_counted_and_exported_with_and_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn erased_bodies_are_in_no_answer_and_the_log_stays_valid() {
+    let mut bed = Bed::new().await;
+    let key = bed.key("ci", &[]).await;
+    bed.start(&[]).await;
+    let ask = async |bed: &Bed, text: &str| {
+        let body = json!({"model": "openai/text", "messages": [{"role": "user", "content": text}]});
+        let sent = bed.http.post(bed.url("/v1/chat/completions")).bearer_auth(&key).json(&body).send().await.unwrap();
+        assert_eq!(sent.status(), StatusCode::OK);
+    };
+    ask(&bed, "the first marker").await;
+    assert_eq!(bed.run(&["llm", "chat", "fast", "the token's words"]).await.code, 0);
+    let export = bed.run(&["llm", "export"]).await.stdout;
+    assert!(export.contains("the first marker") && export.contains("the token's words"));
+
+    let unsure = bed.run(&["llm", "erase", "--key", "ci", "ticket 4711"]).await;
+    assert!(unsure.code != 0 && unsure.stderr.contains("--yes"), "{unsure:?}");
+    let both = bed.run(&["llm", "erase", "--yes", "--key", "ci", "--token", "owner", "x"]).await;
+    assert!(both.code == 2 && both.stderr.contains("--token"), "{both:?}");
+    let none = bed.run(&["llm", "erase", "--yes", "--key", "nobody", "x"]).await;
+    assert!(none.code == 1 && none.stderr.contains("there is no key nobody"), "{none:?}");
+    let erased = bed.json(&["llm", "erase", "--yes", "--key", "ci", "ticket 4711"]).await;
+    assert!(erased["bodies"].as_u64().unwrap() >= 2, "{erased}");
+    ask(&bed, "the second marker").await;
+
+    for running in [true, false] {
+        if !running {
+            bed.kill().await;
+        }
+        let export = bed.run(&["llm", "export"]).await;
+        assert!(export.code == 0 && !export.stdout.contains("the first marker"), "{export:?}");
+        assert!(export.stdout.contains("the second marker") && export.stdout.contains("the token's words"));
+        let calls: Vec<Value> = export.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let told: Vec<_> = calls.iter().map(|c| (c["erased"].as_bool().unwrap(), c["request"].is_null())).collect();
+        assert_eq!(told, [(true, true), (false, false), (false, false)]);
+        assert!(calls[0]["response"].is_null() && calls[0]["normalised"].is_null(), "{}", calls[0]);
+        let id = calls[0]["id"].as_str().unwrap();
+        let shown = bed.run(&["llm", "show", id]).await;
+        assert!(shown.code == 0 && shown.stdout.contains("bodies  erased"), "{shown:?}");
+        let body = bed.run(&["llm", "show", id, "--body", "request"]).await;
+        assert!(body.code == 1 && body.stderr.contains("was erased"), "{body:?}");
+        let verified = bed.json(&["audit", "verify"]).await;
+        assert_eq!(verified["valid"], true, "{verified}");
+        let entry = bed.run(&["audit", "show", &erased["entry"].to_string(), "--json"]).await;
+        for part in ["body.erased", "ticket 4711", "owner"] {
+            assert!(entry.stdout.contains(part), "{entry:?}");
+        }
+        assert!(!bed.everything_written().contains("marker"), "bodies lie encrypted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_is_saved_sealed_used_at_once_and_removed() {
     let mut bed = Bed::new().await;
     let key = bed.key("anna", &[]).await;

@@ -201,6 +201,9 @@ fn print(c: &Context, detail: &CallDetail) {
         part(c, "as it left", a.sent.as_deref());
         part(c, "as it arrived", a.response.as_deref());
     }
+    if detail.erased {
+        c.out.line("bodies  erased; `taskforge audit tail` says when and why");
+    }
     left_out(c, detail.normalised.as_ref());
     part(c, "request", detail.request.as_deref());
     part(c, "response", detail.response.as_deref());
