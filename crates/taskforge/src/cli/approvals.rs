@@ -98,7 +98,7 @@ pub(super) async fn run(c: &Context, command: Approvals) -> Outcome {
 }
 
 async fn list(c: &Context, status: &str, task: Option<&str>, limit: u32) -> Outcome {
-    let client = c.client()?;
+    let client = c.client().await?;
     let mut query = "/api/capabilities/requests?".to_owned();
     if status != "all" {
         query.push_str(&format!("status={}&", encode_value(status)));
@@ -131,7 +131,7 @@ async fn list(c: &Context, status: &str, task: Option<&str>, limit: u32) -> Outc
 }
 
 async fn show(c: &Context, id: &str, full: bool) -> Outcome {
-    let detail = decide::fetch(&c.client()?, id).await?;
+    let detail = decide::fetch(&c.client().await?, id).await?;
     if c.out.json {
         c.out.document(&detail)?;
     } else {
@@ -141,7 +141,7 @@ async fn show(c: &Context, id: &str, full: bool) -> Outcome {
 }
 
 async fn decide(c: &Context, id: &str, digest: Option<String>, verb: Verb, words: Option<String>) -> Outcome {
-    let client = c.client()?;
+    let client = c.client().await?;
     let digest = match digest {
         Some(digest) => digest,
         None => confirm(c, &client, id, verb).await?,

@@ -12,7 +12,7 @@ const MAX_MODELS: usize = 20;
 
 pub(super) async fn run(c: &Context) -> Outcome {
     let mut checks = local(c);
-    match c.client() {
+    match c.client().await {
         Ok(client) => match remote(&client).await {
             Ok(more) => checks.extend(more),
             Err(f) => checks.push(check("server", false, f.message, f.hint)),

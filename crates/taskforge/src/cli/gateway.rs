@@ -53,7 +53,7 @@ pub(super) async fn run(c: &Context, args: Gateway) -> Outcome {
 }
 
 async fn reload(c: &Context) -> Outcome {
-    let now: Reloaded = c.client()?.post("/api/llm/reload").await?;
+    let now: Reloaded = c.client().await?.post("/api/llm/reload").await?;
     if c.out.json {
         c.out.document(&now)?;
         return Ok(Exit::Ok);

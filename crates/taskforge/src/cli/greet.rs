@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Says where the server is, how to sign in, and what comes next.
-pub(super) async fn greet(c: &Context, address: SocketAddr, pid: i32) -> Outcome {
+pub(super) async fn greet(c: &Context, address: SocketAddr, pid: u32) -> Outcome {
     let base = format!("http://{address}");
     let client = Client::find(&Global { server: Some(base.clone()), ..c.global.clone() })?;
     let code: SignInCode = client.post("/api/sign-in/codes").await?;

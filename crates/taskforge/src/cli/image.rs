@@ -40,7 +40,7 @@ pub(super) async fn run(c: &Context, command: Image) -> Outcome {
         Image::Show { image } => show(c, &image).await?,
         Image::Bootstrap => bootstrap(c).await?,
         Image::Prune => {
-            let pruned: Pruned = c.client()?.post("/api/images/prune").await?;
+            let pruned: Pruned = c.client().await?.post("/api/images/prune").await?;
             if c.out.json {
                 c.out.document(&pruned)?;
             } else {
@@ -52,7 +52,7 @@ pub(super) async fn run(c: &Context, command: Image) -> Outcome {
 }
 
 async fn list(c: &Context) -> Outcome<()> {
-    let page: Page<Row> = c.client()?.get("/api/images").await?;
+    let page: Page<Row> = c.client().await?.get("/api/images").await?;
     if c.out.json {
         return c.out.document(&page).map_err(Failure::from);
     }
@@ -81,7 +81,7 @@ async fn list(c: &Context) -> Outcome<()> {
 }
 
 async fn show(c: &Context, image: &str) -> Outcome<()> {
-    let client = c.client()?;
+    let client = c.client().await?;
     let page: Page<Row> = client.get("/api/images").await?;
     let wanted = image.strip_prefix("sha256:").unwrap_or(image);
     let found: Vec<&Row> =
@@ -113,7 +113,7 @@ async fn show(c: &Context, image: &str) -> Outcome<()> {
 }
 
 async fn bootstrap(c: &Context) -> Outcome<()> {
-    let client = c.client()?;
+    let client = c.client().await?;
     let mut said = String::new();
     for _ in 0..MAX_LOOKS {
         let at: Bootstrap = client.post("/api/images/bootstrap").await?;

@@ -159,8 +159,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// A client of the server, with the token that is at hand.
-    pub(crate) fn client(&self) -> Outcome<Client> {
+    /// A client of the server, with the token that is at hand. A server that is just starting is waited for.
+    pub(crate) async fn client(&self) -> Outcome<Client> {
+        if self.global.server.is_none() {
+            running::server(&self.global.data_dir()).await?;
+        }
         Client::find(&self.global)
     }
 }

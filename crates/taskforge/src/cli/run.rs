@@ -38,7 +38,7 @@ pub(super) struct Run {
 }
 
 pub(super) async fn run(c: &Context, args: Run) -> Outcome {
-    let client = c.client()?;
+    let client = c.client().await?;
     let manner = Manner::new(c, args.approve_all, args.deny_all.clone());
     let task: Task = args.new.create(&client, &args.prompt).await?;
     if !c.out.json {

@@ -2,8 +2,14 @@
 //! directory is served for as long as the command takes, under its lock.
 
 use super::{Context, Failure, Outcome, running};
-use crate::{client::Client, server::local::Local};
-use std::path::Path;
+use crate::{
+    client::Client,
+    server::{
+        local::Local,
+        lock::{Held, PATIENCE, PAUSE},
+    },
+};
+use std::{path::Path, time::Instant};
 
 /// Whether a data directory may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,16 +43,27 @@ impl Context {
     /// A client of the server that is named or runs, or of the data directory itself.
     pub(super) async fn served(&self, missing: Missing) -> Outcome<Served> {
         let dir = self.global.data_dir();
-        let there = dir.join("state.db").exists();
-        if self.global.server.is_some() || running::is_running(&dir) || (!there && missing == Missing::Refuse) {
-            return Ok(Served { client: self.client()?, local: None });
+        let began = Instant::now();
+        loop {
+            let there = dir.join("state.db").exists();
+            let running = self.global.server.is_some() || running::server(&dir).await?.is_some();
+            if running || (!there && missing == Missing::Refuse) {
+                return Ok(Served { client: self.client().await?, local: None });
+            }
+            match self.open(&dir).await {
+                Ok(local) => {
+                    let global =
+                        super::Global { server: Some(format!("http://{}", local.address)), ..self.global.clone() };
+                    return Ok(Served { client: Client::find(&global)?, local: Some(local) });
+                }
+                // A server took it since.
+                Err(e) if e.is::<Held>() && began.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                Err(e) => return Err(e.into()),
+            }
         }
-        let local = self.open(&dir).await?;
-        let global = super::Global { server: Some(format!("http://{}", local.address)), ..self.global.clone() };
-        Ok(Served { client: Client::find(&global)?, local: Some(local) })
     }
 
-    async fn open(&self, dir: &Path) -> Outcome<Local> {
-        (self.hooks.local)(dir.to_owned()).await.map_err(Failure::from)
+    async fn open(&self, dir: &Path) -> anyhow::Result<Local> {
+        (self.hooks.local)(dir.to_owned()).await
     }
 }

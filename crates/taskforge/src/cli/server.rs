@@ -2,7 +2,7 @@
 
 use super::{
     Context, Exit, Failure, Outcome, decide, doctor, greet,
-    running::{announced, is_gateway, is_running},
+    running::{self, announced, is_gateway, is_held},
 };
 use crate::{
     client::Events,
@@ -124,13 +124,9 @@ pub(super) async fn up(c: &Context, args: Up) -> Outcome {
 }
 
 async fn detached(c: &Context, dir: &Path, listen: &str) -> Outcome {
-    if is_running(dir) {
-        let at = announced(dir).map(|a| format!(" at http://{}", a.address)).unwrap_or_default();
-        return Err(Failure::new(
-            Exit::Conflict,
-            "already_running",
-            format!("a server runs on {} already{at}", dir.display()),
-        ));
+    if let Some(server) = running::server(dir).await? {
+        let what = format!("a server runs on {} already at http://{}", dir.display(), server.address);
+        return Err(Failure::new(Exit::Conflict, "already_running", what));
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let log = dir.join("server.log");
@@ -140,7 +136,7 @@ async fn detached(c: &Context, dir: &Path, listen: &str) -> Outcome {
         if let Some(status) = child.try_wait()? {
             return Err(Failure::failed(format!("the server ended at once ({status}): {}", last_words(&log))));
         }
-        if let Some(server) = announced(dir).filter(|s| u32::try_from(s.pid) == Ok(child.id())) {
+        if let Some(server) = announced(dir).filter(|s| s.pid == child.id()) {
             break server;
         }
         if Instant::now() > deadline {
@@ -185,19 +181,14 @@ pub(super) async fn down(c: &Context) -> Outcome {
 
 /// Stops the server, if one runs, and waits for its end.
 async fn stop(dir: &Path) -> Outcome<bool> {
-    if !is_running(dir) {
-        return Ok(false);
-    }
-    let server = announced(dir).and_then(|s| Pid::from_raw(s.pid));
-    let pid = server.ok_or_else(|| {
-        Failure::failed(format!("a server runs on {}, but server.json does not say which process", dir.display()))
-            .hint("it may be starting: try again")
-    })?;
+    let Some(server) = running::server(dir).await? else { return Ok(false) };
+    let pid = i32::try_from(server.pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Failure::failed(format!("server.json of {} is damaged", dir.display())))?;
     kill_process(pid, Signal::TERM).map_err(|e| {
         Failure::failed(format!("the server (process {}) cannot be stopped: {e}", pid.as_raw_nonzero()))
     })?;
     let deadline = Instant::now() + STOP_PATIENCE;
-    while is_running(dir) {
+    while is_held(dir) {
         if Instant::now() > deadline {
             return Err(Failure::failed(format!(
                 "the server (process {}) has not ended after {} s",
@@ -213,7 +204,7 @@ async fn stop(dir: &Path) -> Outcome<bool> {
 pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
     let dir = c.global.data_dir();
     let before = announced(&dir);
-    if before.as_ref().is_some_and(|s| s.mode == Mode::Gateway) && is_running(&dir) {
+    if before.as_ref().is_some_and(|s| s.mode == Mode::Gateway) && is_held(&dir) {
         return Err(Failure::new(Exit::Conflict, "gateway_runs", "a gateway by itself runs here, in the foreground")
             .hint("`taskforge gateway reload` reads its configuration again; to restart it, end it and start it as before"));
     }
@@ -224,7 +215,7 @@ pub(super) async fn restart(c: &Context, args: Restart) -> Outcome {
 }
 
 pub(super) async fn ps(c: &Context) -> Outcome {
-    let client = c.client()?;
+    let client = c.client().await?;
     let health: Health = client.get("/api/system/health").await?;
     if is_gateway(&c.global.data_dir()) {
         return gateway_ps(c, client.base(), health.ok);
@@ -270,7 +261,7 @@ fn gateway_ps(c: &Context, base: &str, ok: bool) -> Outcome {
 }
 
 pub(super) async fn health(c: &Context) -> Outcome {
-    let health: Health = c.client()?.get("/api/system/health").await?;
+    let health: Health = c.client().await?.get("/api/system/health").await?;
     if c.out.json {
         c.out.document(&health)?;
     } else {
@@ -299,7 +290,7 @@ pub(super) async fn logs(c: &Context, args: Logs) -> Outcome {
 }
 
 async fn events(c: &Context, follow: bool) -> Outcome {
-    let client = c.client()?;
+    let client = c.client().await?;
     let page: Page<api::wire::Event> = client.get("/api/audit/entries?tail=true&limit=20").await?;
     for e in &page.items {
         if c.out.json { c.out.item(e)? } else { c.out.line(&event::log_line(c.out, e)) }
@@ -357,7 +348,7 @@ pub(super) async fn clean(c: &Context, args: Clean) -> Outcome {
 
 pub(super) async fn backup(c: &Context, args: Backup) -> Outcome {
     let dir = c.global.data_dir();
-    if is_running(&dir) {
+    if running::server(&dir).await?.is_some() {
         return Err(Failure::new(Exit::Conflict, "already_running", format!("a server runs on {}", dir.display()))
             .hint("a backup is consistent only while none does: `taskforge down` first, or `make backup` for both"));
     }
@@ -367,7 +358,7 @@ pub(super) async fn backup(c: &Context, args: Backup) -> Outcome {
 
 pub(super) async fn restore(c: &Context, args: Restore) -> Outcome {
     let dir = c.global.data_dir();
-    if is_running(&dir) {
+    if running::server(&dir).await?.is_some() {
         return Err(Failure::new(Exit::Conflict, "already_running", format!("a server runs on {}", dir.display()))
             .hint("stop it with `taskforge down` first"));
     }

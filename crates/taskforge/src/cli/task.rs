@@ -175,7 +175,7 @@ fn upload(path: &Path) -> Outcome<NewFile> {
 }
 
 pub(super) async fn run(c: &Context, command: Task) -> Outcome {
-    let client = c.client()?;
+    let client = c.client().await?;
     match command {
         Task::Create { description, new } => {
             let task = new.create(&client, &description).await?;

@@ -44,7 +44,7 @@ pub(super) async fn run(c: &Context, command: Token) -> Outcome {
             }
         }
         Token::Create { name } => {
-            let made: CreatedToken = c.client()?.send_json("/api/tokens", &NewToken { name }).await?;
+            let made: CreatedToken = c.client().await?.send_json("/api/tokens", &NewToken { name }).await?;
             if c.out.json {
                 c.out.document(&made)?;
             } else {
@@ -53,7 +53,7 @@ pub(super) async fn run(c: &Context, command: Token) -> Outcome {
             }
         }
         Token::Revoke { name } => {
-            let gone: Row = c.client()?.delete(&format!("/api/tokens/{}", client::encode_value(&name))).await?;
+            let gone: Row = c.client().await?.delete(&format!("/api/tokens/{}", client::encode_value(&name))).await?;
             if c.out.json {
                 c.out.document(&gone)?;
             } else {
@@ -61,7 +61,7 @@ pub(super) async fn run(c: &Context, command: Token) -> Outcome {
             }
         }
         Token::List => {
-            let page: Page<Row> = c.client()?.get("/api/tokens").await?;
+            let page: Page<Row> = c.client().await?.get("/api/tokens").await?;
             if c.out.json {
                 c.out.document(&page)?;
             } else {
@@ -77,7 +77,7 @@ pub(super) async fn run(c: &Context, command: Token) -> Outcome {
             }
         }
         Token::Link => {
-            let client = c.client()?;
+            let client = c.client().await?;
             let code: SignInCode = client.post("/api/sign-in/codes").await?;
             if c.out.json {
                 c.out.document(&code)?;

@@ -154,7 +154,7 @@ impl Client {
             "unreachable",
             format!("the server at {} cannot be reached: {}", self.base, chain(e)),
         )
-        .hint("start it with `taskforge up --detach`, or name another with --server")
+        .hint("start it with `taskforge up --detach` or `taskforge gateway`, or name another with --server")
     }
 }
 
@@ -218,7 +218,7 @@ fn http() -> Outcome<reqwest::Client> {
 fn announced(data_dir: &Path) -> Outcome<String> {
     let away = |why: &str| {
         Failure::new(Exit::Unreachable, "unreachable", format!("no server is known: {why}"))
-            .hint("start one with `taskforge up --detach`, or name one with --server")
+            .hint("start one with `taskforge up --detach` or `taskforge gateway`, or name one with --server")
     };
     let path = data_dir.join("server.json");
     let bytes = std::fs::read(&path).map_err(|_| away(&format!("{} is not there", path.display())))?;

@@ -41,7 +41,7 @@ pub(crate) async fn backup(data_dir: &Path, docker_host: Option<&str>, file: &Pa
     if file.starts_with(data_dir) {
         bail!("{} lies in the data directory, which the backup is of; write it elsewhere", file.display());
     }
-    let _lock = lock::take(data_dir)?;
+    let _lock = lock::take(data_dir, lock::Role::Command).await?;
     let store = Store::open(data_dir).await?;
     let stage = data_dir.join("backup");
     if stage.exists() {
@@ -201,7 +201,7 @@ async fn unpack(data_dir: &Path, file: &Path) -> Result<()> {
 /// Gives Docker what the unpacked archive holds for it; returns how many workspaces came back, and how many tasks lack
 /// their image.
 async fn fill(data_dir: &Path, docker_host: Option<&str>) -> Result<(usize, usize)> {
-    let _lock = lock::take(data_dir)?;
+    let _lock = lock::take(data_dir, lock::Role::Command).await?;
     let store = Store::open(data_dir).await.context("the backup holds no usable database")?;
     let filled = if ran_agents(data_dir) { fill_empty_docker(data_dir, docker_host, &store).await } else { Ok((0, 0)) };
     // At rest before anything is removed again.

@@ -16,7 +16,7 @@ pub(crate) async fn clean(data_dir: &Path, docker_host: Option<&str>) -> Result<
     if !data_dir.join("state.db").exists() {
         bail!("{} is not a data directory of TaskForge; nothing was removed", data_dir.display());
     }
-    let _lock = lock::take(data_dir)?;
+    let _lock = lock::take(data_dir, lock::Role::Command).await?;
     let store = Store::open(data_dir).await?;
     let removed = if ran_agents(data_dir) { empty_docker(data_dir, docker_host, &store).await? } else { (0, 0) };
     store.close().await;

@@ -4,7 +4,7 @@
 use super::{Core, core, lock, make_private, standalone};
 use crate::config::{GatewayConfig, Sources};
 use anyhow::{Context, Result};
-use std::{fs::File, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 use store::Store;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -16,13 +16,13 @@ pub(crate) struct Local {
     store: Store,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
-    lock: File,
+    lock: lock::Lock,
 }
 
 /// Serves a data directory, which is made where it is missing.
 pub(crate) async fn open(dir: &Path) -> Result<Local> {
     make_private(dir)?;
-    let lock = lock::take(dir)?;
+    let lock = lock::take(dir, lock::Role::Command).await?;
     let store = core::open_store(dir).await?;
     api::first_token(&store, &dir.join("token")).await.context("the first token could not be made")?;
     let file = std::env::var_os("TASKFORGE_CONFIG").filter(|f| !f.is_empty()).map(Into::into);

@@ -56,7 +56,7 @@ pub(crate) struct Parts {
 /// Runs the server until it is told to stop.
 pub(crate) async fn up(config: Config) -> Result<()> {
     make_private(&config.data_dir)?;
-    let lock = lock::take(&config.data_dir)?;
+    let lock = lock::take(&config.data_dir, lock::Role::Server).await?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}: another program may use it; choose another with --listen", config.listen)
     })?;

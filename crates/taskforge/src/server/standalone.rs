@@ -32,7 +32,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let settings = GatewayConfig::read(Sources { file: options.config, environment })?;
     let dir = options.data_dir;
     make_private(&dir)?;
-    let lock = lock::take(&dir)?;
+    let lock = lock::take(&dir, lock::Role::Gateway).await?;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: another program may use it; choose another with --listen")
     })?;

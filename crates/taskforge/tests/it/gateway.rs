@@ -35,6 +35,21 @@ async fn it_starts_quickly_and_answers_a_key_that_was_made_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_made_while_the_gateway_starts_on_a_fresh_directory() {
+    // Which of the two is first differs from try to try.
+    for pause_ms in [0, 20, 60, 150] {
+        let mut bed = Bed::new().await;
+        bed.launch(&[]);
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        let made = bed.run(&["key", "create", "anna"]).await;
+        assert_eq!(made.code, 0, "{made:?}: {}", bed.log());
+        bed.answers().await;
+        let (status, answer) = bed.chat(made.stdout.trim(), "fast").await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_are_listed_shown_counted_and_exported_with_and_without_it() {
     let mut bed = Bed::new().await;
     let key = bed.key("ci", &["--models", "openai/*"]).await;

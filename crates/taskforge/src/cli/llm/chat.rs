@@ -29,7 +29,7 @@ pub(in crate::cli) struct Chat {
 }
 
 pub(super) async fn run(c: &Context, args: Chat) -> Outcome {
-    let client = c.client()?;
+    let client = c.client().await?;
     let mut words = args.words.into_iter();
     let (model, text) = match (words.next(), words.next()) {
         (Some(model), Some(text)) => (model, text),

@@ -88,11 +88,21 @@ impl Bed {
 
     /// Starts the gateway on a free port, and comes back when it answers.
     pub(crate) async fn start(&mut self, args: &[&str]) {
+        self.launch(args);
+        self.answers().await;
+    }
+
+    /// Starts the gateway on a free port, and comes back at once.
+    pub(crate) fn launch(&mut self, args: &[&str]) {
         let log = File::options().create(true).append(true).open(self.files.path().join("log")).unwrap();
         let mut command = self.gateway(&[&["--listen", "127.0.0.1:0"], args].concat());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let pid = child.id();
         self.child = Some(child);
+    }
+
+    /// Waits until the gateway that was launched has announced itself.
+    pub(crate) async fn answers(&mut self) {
+        let pid = self.child.as_ref().unwrap().id();
         let announced = |dir: &Path| {
             let text = std::fs::read(dir.join("server.json")).ok()?;
             let told: Value = serde_json::from_slice(&text).ok()?;
