@@ -64,8 +64,8 @@ health: built ## Whether server, database, log, Engine and disk are well
 	@$(TASKFORGE) health
 
 .PHONY: clean
-clean: built ## Stop the server and remove what this installation owns, and nothing else
-	@$(TASKFORGE) clean
+clean: built ## Stop the server and remove this installation: all tasks, keys and the audit log (YES=1: without asking)
+	@$(TASKFORGE) clean $(if $(YES),--yes)
 
 .PHONY: backup
 backup: built ## A consistent copy of database, engine state, workspaces, packages, log (and images): make backup FILE=… [IMAGES=1]

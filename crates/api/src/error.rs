@@ -85,7 +85,7 @@ codes! {
     /// The Idempotency-Key was used with another body.
     IdempotencyMismatch = "idempotency_mismatch", CONFLICT, "use a fresh key for a different request";
     /// A token in force has that name.
-    NameTaken = "name_taken", CONFLICT, "choose another name, or revoke the token first";
+    NameTaken = "name_taken", CONFLICT, "choose another name, or revoke what has this one first";
     /// The last token in force cannot be revoked.
     LastToken = "last_token", CONFLICT, "create another token first";
     /// There are as many tokens in force as there may be.
@@ -157,6 +157,9 @@ impl ApiError {
             "request" => "taskforge approvals list --status all",
             "image" => "taskforge image list",
             "token" => "taskforge token list",
+            "key" => "taskforge key list",
+            "provider" => "taskforge provider list",
+            "call" => "taskforge llm calls",
             "file" => "taskforge task files TASK",
             "log entry" | "content" => "taskforge audit tail",
             _ => return Self::new(Code::NotFound, format!("there is no {kind} {id}")),

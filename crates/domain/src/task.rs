@@ -117,6 +117,8 @@ pub fn transition(
         C::Cancel if status.is_active() => Ok((status, D::Cancel)),
         C::Cancel => refuse("it has already ended"),
         C::Pause if status.is_active() && desired == D::Run => Ok((status, D::Pause)),
+        C::Pause if status.is_active() && desired == D::Cancel => refuse("it is being cancelled"),
+        C::Pause if status.is_active() => refuse("it is paused, or about to be"),
         C::Pause => refuse("only a task that goes on can be paused"),
         C::Resume if status.is_active() && desired == D::Pause => Ok((status, D::Run)),
         C::Resume => refuse("only a paused task can be resumed"),

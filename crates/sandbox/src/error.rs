@@ -107,7 +107,10 @@ impl Error {
             }
             Self::Timeout { .. } => "look at the load of the machine and at Docker's own log, then try again",
             Self::Endpoint { .. } => "use unix:///path/to/docker.sock or tcp://host:port in TASKFORGE_DOCKER_HOST",
-            Self::NoSuchImage { .. } => "run `taskforge image bootstrap`",
+            Self::NoSuchImage { .. } => {
+                "for the base image run `taskforge image bootstrap`; a task's own image comes back with a backup made with \
+                 --with-images (`make backup IMAGES=1`), or with a new task"
+            }
             Self::NotFound { .. } => "see `taskforge task show` for the state of the task",
             Self::NameTaken { .. } => "remove or rename that container; TaskForge does not touch what is not its own",
             Self::Refused { .. } => "see Docker's message; `taskforge doctor` checks the usual causes",

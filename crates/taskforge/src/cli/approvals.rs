@@ -21,6 +21,7 @@ the decision is asked for at the terminal.";
 #[command(after_help = EXAMPLES)]
 pub(super) enum Approvals {
     /// List requests that wait for a decision.
+    #[command(after_help = "Examples:\n  taskforge approvals list\n  taskforge approvals list --status all")]
     List {
         /// Those in another state, or `all`.
         #[arg(long, default_value = "pending")]
@@ -33,6 +34,7 @@ pub(super) enum Approvals {
         limit: u32,
     },
     /// Show a request with exactly what an approval would grant.
+    #[command(after_help = "Examples:\n  taskforge approvals show req_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 --full")]
     Show {
         /// The request.
         request: String,
@@ -41,8 +43,14 @@ pub(super) enum Approvals {
         full: bool,
     },
     /// Grant exactly what was shown.
+    #[command(
+        after_help = "Examples:\n  taskforge approvals approve req_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 --digest 5f2c..."
+    )]
     Approve(Shown),
     /// Refuse; the agent is told the reason.
+    #[command(
+        after_help = "Examples:\n  taskforge approvals deny req_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 \"too large\" --digest 5f2c..."
+    )]
     Deny {
         /// The request.
         request: String,
@@ -53,6 +61,9 @@ pub(super) enum Approvals {
         digest: Option<String>,
     },
     /// Refuse, and tell the agent what to do instead.
+    #[command(
+        after_help = "Examples:\n  taskforge approvals suggest req_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 \"use the csv module\" --digest 5f2c..."
+    )]
     Suggest {
         /// The request.
         request: String,
@@ -63,6 +74,9 @@ pub(super) enum Approvals {
         digest: Option<String>,
     },
     /// Answer a question.
+    #[command(
+        after_help = "Examples:\n  taskforge approvals answer req_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 \"in euros\" --digest 5f2c..."
+    )]
     Answer {
         /// The request.
         request: String,

@@ -32,6 +32,7 @@ const MAX_FILES: usize = 1_000_000;
 #[command(after_help = EXAMPLES)]
 pub(super) enum Audit {
     /// Print the newest entries.
+    #[command(after_help = "Examples:\n  taskforge audit tail -n 50\n  taskforge audit tail --follow")]
     Tail {
         /// How many.
         #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -44,6 +45,7 @@ pub(super) enum Audit {
         follow: bool,
     },
     /// Print one entry.
+    #[command(after_help = "Examples:\n  taskforge audit show 42")]
     Show {
         /// Its place in the log.
         index: u64,
@@ -52,8 +54,10 @@ pub(super) enum Audit {
         body: Option<String>,
     },
     /// Verify the log.
+    #[command(after_help = "Examples:\n  taskforge audit verify\n  taskforge audit verify --against checkpoint.txt")]
     Verify(Verify),
     /// Seal the log up to now and print the signed checkpoint.
+    #[command(after_help = "Examples:\n  taskforge audit checkpoint > checkpoint.txt")]
     Checkpoint,
 }
 

@@ -107,6 +107,8 @@ async fn remote(client: &Client) -> Outcome<Vec<HealthCheck>> {
     }
     checks.push(clock(&info.time));
     let health: Health = client.get("/api/system/health").await?;
+    // A gateway by itself has providers and nothing else: without a model it is not well.
+    let gateway = !health.checks.iter().any(|c| c.name == "docker");
     checks.extend(health.checks);
     if let Ok(models) = client.get::<Models>("/api/llm/models").await {
         let count = models.models.len();
@@ -114,9 +116,15 @@ async fn remote(client: &Client) -> Outcome<Vec<HealthCheck>> {
         if count > MAX_MODELS {
             text.push_str(&format!(" and {} more", count - MAX_MODELS));
         }
-        let hint = (count == 0).then(|| "configure a provider in .env and restart".to_owned());
+        let hint = (count == 0).then(|| {
+            if gateway {
+                "make a provider answer, or add one with `taskforge provider add`".to_owned()
+            } else {
+                "configure a provider in .env and restart".to_owned()
+            }
+        });
         let detail = if count == 0 { "no provider lists any".to_owned() } else { text };
-        checks.push(HealthCheck { required: false, ..check("models", count > 0, detail, hint) });
+        checks.push(HealthCheck { required: gateway, ..check("models", count > 0, detail, hint) });
     }
     Ok(checks)
 }

@@ -41,6 +41,7 @@ impl Gateway {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Read the configuration again, without a restart; a wrong one changes nothing.
+    #[command(after_help = "Examples:\n  taskforge gateway reload")]
     Reload,
 }
 

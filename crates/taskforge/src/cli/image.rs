@@ -22,15 +22,19 @@ const MAX_LOOKS: u32 = 1800;
 #[command(after_help = EXAMPLES)]
 pub(super) enum Image {
     /// List images.
+    #[command(after_help = "Examples:\n  taskforge image list")]
     List,
     /// Show an image with the Dockerfile that was really built.
+    #[command(after_help = "Examples:\n  taskforge image show sha256:5f2c...")]
     Show {
         /// The image's ID, or its beginning.
         image: String,
     },
     /// Make the base image where it is missing.
+    #[command(after_help = "Examples:\n  taskforge image bootstrap")]
     Bootstrap,
     /// Remove images that no task uses.
+    #[command(after_help = "Examples:\n  taskforge image prune")]
     Prune,
 }
 

@@ -23,6 +23,9 @@ directory.";
 #[command(after_help = EXAMPLES)]
 pub(super) enum Key {
     /// Make a key and print it; it cannot be shown again.
+    #[command(
+        after_help = "Examples:\n  taskforge key create anna\n  taskforge key create ci --models 'openai/*,fast' --budget '5 USD/month' --expires 90d"
+    )]
     Create {
         /// Its name, which stands in the record of its calls.
         name: String,
@@ -37,13 +40,16 @@ pub(super) enum Key {
         expires: Option<String>,
     },
     /// List keys.
+    #[command(after_help = "Examples:\n  taskforge key list")]
     List,
     /// Show a key with what it has used.
+    #[command(after_help = "Examples:\n  taskforge key show ci")]
     Show {
         /// Its name or id.
         name: String,
     },
     /// Revoke a key: it works for nobody from now on.
+    #[command(after_help = "Examples:\n  taskforge key revoke ci")]
     Revoke {
         /// Its name or id.
         name: String,

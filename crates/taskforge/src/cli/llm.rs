@@ -26,10 +26,13 @@ is kept), refused (it did not leave), unknown (a crash left it open).";
 #[command(after_help = EXAMPLES)]
 pub(super) enum Llm {
     /// Call a model and print its answer as it comes.
+    #[command(after_help = "Examples:\n  taskforge llm chat openai/gpt-4o \"Say hello\"")]
     Chat(chat::Chat),
     /// List calls, the newest last.
+    #[command(after_help = "Examples:\n  taskforge llm calls --key ci --status failed --since 2h")]
     Calls(Calls),
     /// Show a call with its attempts and whole bodies.
+    #[command(after_help = "Examples:\n  taskforge llm show call_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Show {
         /// The call.
         call: String,
@@ -38,6 +41,7 @@ pub(super) enum Llm {
         body: Option<String>,
     },
     /// Write calls with their bodies, one JSON document per line.
+    #[command(after_help = "Examples:\n  taskforge llm export --since 1d --output calls.jsonl")]
     Export {
         #[command(flatten)]
         filter: Filter,

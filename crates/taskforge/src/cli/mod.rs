@@ -98,12 +98,16 @@ enum Command {
     /// Start the server.
     Up(server::Up),
     /// Stop the server; tasks stay as they are and go on after the next start.
+    #[command(after_help = "Examples:\n  taskforge down")]
     Down,
     /// Stop the server and start it again in the background.
+    #[command(after_help = "Examples:\n  taskforge restart\n  taskforge restart --listen 127.0.0.1:8001")]
     Restart(server::Restart),
     /// What runs: the server and the tasks that go on.
+    #[command(after_help = "Examples:\n  taskforge ps")]
     Ps,
     /// How each part is.
+    #[command(after_help = "Examples:\n  taskforge health\n  taskforge health --json")]
     Health,
     /// Follow logs: all of them, or one of `server` and a task's id.
     Logs(server::Logs),
@@ -142,9 +146,10 @@ enum Command {
     #[command(subcommand)]
     Llm(llm::Llm),
     /// Look for what is wrong, and say what to do.
+    #[command(after_help = "Examples:\n  taskforge doctor")]
     Doctor,
     /// Print a completion script for a shell.
-    #[command(after_help = "Example:\n  taskforge completions bash > /etc/bash_completion.d/taskforge")]
+    #[command(after_help = "Examples:\n  taskforge completions bash > /etc/bash_completion.d/taskforge")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -223,6 +228,21 @@ async fn dispatch(c: &Context, command: Command) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_that_does_something_has_examples() {
+        fn walk(command: &clap::Command, path: &str, without: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let path = format!("{path} {}", command.get_name());
+            if !command.has_subcommands() && !help.contains("Examples:\n  taskforge ") {
+                without.push(path.clone());
+            }
+            command.get_subcommands().for_each(|c| walk(c, &path, without));
+        }
+        let mut without = Vec::new();
+        walk(&Cli::command(), "", &mut without);
+        assert!(without.is_empty(), "{without:?}");
+    }
 
     #[test]
     fn the_data_directory_is_absolute_however_it_is_named() {

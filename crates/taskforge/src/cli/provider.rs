@@ -26,20 +26,27 @@ A key is stored encrypted and cannot be read back; listings show a fingerprint. 
 #[command(after_help = EXAMPLES)]
 pub(super) enum Provider {
     /// Save a provider.
+    #[command(
+        after_help = "Examples:\n  taskforge provider add anthropic --kind anthropic --key-env ANTHROPIC_API_KEY\n  taskforge provider add lab --kind openai-compatible --url http://10.0.0.5:8000/v1"
+    )]
     Add(Add),
     /// List providers, wherever they are configured.
+    #[command(after_help = "Examples:\n  taskforge provider list")]
     List,
     /// Show a provider.
+    #[command(after_help = "Examples:\n  taskforge provider show lab")]
     Show {
         /// Its name.
         name: String,
     },
     /// Ask a provider for its models.
+    #[command(after_help = "Examples:\n  taskforge provider test lab")]
     Test {
         /// Its name.
         name: String,
     },
     /// Remove a saved provider with its key.
+    #[command(after_help = "Examples:\n  taskforge provider remove lab")]
     Remove {
         /// Its name.
         name: String,

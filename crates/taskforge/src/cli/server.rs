@@ -87,8 +87,9 @@ pub(super) struct Logs {
 
 /// Arguments of `clean`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  taskforge clean\n  taskforge --data-dir .taskforge/demo clean --yes")]
 pub(super) struct Clean {
-    /// Do not ask, also at a terminal.
+    /// Do not ask; without a terminal, where nobody can be asked, it is needed.
     #[arg(long)]
     yes: bool,
 }
@@ -108,7 +109,7 @@ pub(super) struct Backup {
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  taskforge --data-dir .taskforge restore all.tar")]
+#[command(after_help = "Examples:\n  taskforge --data-dir .taskforge restore all.tar")]
 pub(super) struct Restore {
     /// The file that `backup` wrote.
     file: PathBuf,
@@ -166,14 +167,16 @@ fn last_words(log: &Path) -> String {
 }
 
 pub(super) async fn down(c: &Context) -> Outcome {
-    let stopped = stop(&c.global.data_dir()).await?;
+    let dir = c.global.data_dir();
+    let gateway = is_gateway(&dir);
+    let stopped = stop(&dir).await?;
     if c.out.json {
         c.out.document(&serde_json::json!({"stopped": stopped}))?;
     } else {
-        c.out.line(if stopped {
-            "the server is stopped; tasks go on after the next `taskforge up`"
-        } else {
-            "no server runs"
+        c.out.line(match (stopped, gateway) {
+            (true, true) => "the gateway is stopped; `taskforge gateway` starts it again",
+            (true, false) => "the server is stopped; tasks go on after the next `taskforge up`",
+            (false, _) => "no server runs",
         });
     }
     Ok(Exit::Ok)
@@ -334,8 +337,15 @@ async fn server_log(c: &Context, path: &Path, follow: bool) -> Outcome {
 
 pub(super) async fn clean(c: &Context, args: Clean) -> Outcome {
     let dir = c.global.data_dir();
-    if !args.yes && std::io::stdin().is_terminal() {
-        let question = format!("remove {} with all tasks, images and the audit log? [y/N] > ", dir.display());
+    if !args.yes {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::usage(format!(
+                "{} is removed with all its tasks, keys and the audit log",
+                dir.display()
+            ))
+            .hint("nobody can be asked here: say --yes (`make clean YES=1`) if that is wanted"));
+        }
+        let question = format!("remove {} with all tasks, images, keys and the audit log? [y/N] > ", dir.display());
         let answer = decide::read_line(&question).await?;
         if !matches!(answer.as_deref().map(str::trim), Some("y" | "yes")) {
             return Err(Failure::failed("nothing was removed"));

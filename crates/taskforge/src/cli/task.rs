@@ -25,6 +25,9 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) enum Task {
     /// Create a task; it does not run until it is started.
+    #[command(
+        after_help = "Examples:\n  taskforge task create --description \"Summarise sales.csv\" --model openai/gpt-4o --file sales.csv"
+    )]
     Create {
         /// The instructions.
         #[arg(long)]
@@ -33,6 +36,7 @@ pub(super) enum Task {
         new: NewArgs,
     },
     /// List tasks, newest first.
+    #[command(after_help = "Examples:\n  taskforge task list\n  taskforge task list --status waiting")]
     List {
         /// Only those in this state.
         #[arg(long)]
@@ -45,18 +49,27 @@ pub(super) enum Task {
         limit: u32,
     },
     /// Show a task with its runs.
+    #[command(after_help = "Examples:\n  taskforge task show task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Show(Id),
     /// Start a task for the first time.
+    #[command(after_help = "Examples:\n  taskforge task start task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Start(Id),
     /// Follow a task's timeline, and decide its requests.
+    #[command(after_help = "Examples:\n  taskforge task watch task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Watch(Id),
     /// Stop a task at once and keep everything.
+    #[command(after_help = "Examples:\n  taskforge task pause task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Pause(Id),
     /// Go on with a paused task.
+    #[command(after_help = "Examples:\n  taskforge task resume task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Resume(Id),
     /// End a task at once.
+    #[command(after_help = "Examples:\n  taskforge task cancel task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Cancel(Id),
     /// Start a further run of a task that has ended.
+    #[command(
+        after_help = "Examples:\n  taskforge task continue task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 \"Now in euros\""
+    )]
     Continue {
         /// The task.
         task: String,
@@ -64,6 +77,9 @@ pub(super) enum Task {
         instructions: String,
     },
     /// Send words to a task's agent.
+    #[command(
+        after_help = "Examples:\n  taskforge task message task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 \"Use euros\" --now"
+    )]
     Message {
         /// The task.
         task: String,
@@ -74,6 +90,7 @@ pub(super) enum Task {
         now: bool,
     },
     /// List a task's files, or download them.
+    #[command(after_help = "Examples:\n  taskforge task files task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9 --output ./result")]
     Files {
         /// The task.
         task: String,
@@ -85,6 +102,7 @@ pub(super) enum Task {
         all: bool,
     },
     /// Show what a task's agent processes wrote.
+    #[command(after_help = "Examples:\n  taskforge task logs task_0193a7c05c5a7f1e8b4de1a3c6f7b2d9")]
     Logs(Id),
 }
 

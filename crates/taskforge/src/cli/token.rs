@@ -16,20 +16,25 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) enum Token {
     /// Make a token and print it; it cannot be shown again.
+    #[command(after_help = "Examples:\n  taskforge token create anna")]
     Create {
         /// Its name: what decisions are signed with.
         name: String,
     },
     /// List tokens.
+    #[command(after_help = "Examples:\n  taskforge token list")]
     List,
     /// Revoke a token, with its sessions.
+    #[command(after_help = "Examples:\n  taskforge token revoke anna")]
     Revoke {
         /// Its name.
         name: String,
     },
     /// Print the token that this program uses.
+    #[command(after_help = "Examples:\n  taskforge token show")]
     Show,
     /// Print a link that signs a browser in, once, within ten minutes.
+    #[command(after_help = "Examples:\n  taskforge token link")]
     Link,
 }
 

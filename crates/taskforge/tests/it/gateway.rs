@@ -293,6 +293,8 @@ async fn it_is_backed_up_restored_and_cleaned_away_without_docker() {
     bed.ended().await;
     let backup = bed.run(&["backup", "b.tar"]).await;
     assert_eq!(backup.code, 0, "{backup:?}");
+    let asked = bed.run(&["clean"]).await;
+    assert!(asked.code == 2 && asked.stderr.contains("--yes") && bed.dir.path().exists(), "{asked:?}");
     let cleaned = bed.run(&["clean", "--yes"]).await;
     assert!(cleaned.code == 0 && !bed.dir.path().exists(), "{cleaned:?}");
     let restored = bed.run(&["restore", "b.tar"]).await;
