@@ -13,12 +13,11 @@ async fn a_long_call_outlives_its_lease_and_is_run_once() {
     let started = Instant::now();
     // Fetches by other calls are what would take the lapsed lease.
     let mut i = 0;
-    while started.elapsed() < Duration::from_secs(4) {
+    while started.elapsed() < Duration::from_secs(4) || i <= 10 {
         bed.engine.start::<Waiter>(&format!("w{i}"), &1).await.unwrap();
         bed.engine.wait::<Waiter>(&format!("w{i}"), PATIENCE).await.unwrap();
         i += 1;
     }
-    assert!(i > 10);
     bed.world.open("t");
     assert_eq!(bed.report("t").await.verdict, "done");
     assert_eq!(bed.world.count("step t 0"), 1, "run twice: {:?}", bed.world.runs());
