@@ -192,6 +192,7 @@ mod tests {
         let command = take(dir.path(), Role::Command).await.unwrap();
         assert_eq!(holder(dir.path()), Some(Holder { role: Role::Command, pid: std::process::id() }));
         let (server, ()) = tokio::join!(take(dir.path(), Role::Gateway), async {
+            // Longer than a server is waited for: that is what the test is about.
             tokio::time::sleep(DOUBT * 2).await;
             drop(command);
         });
